@@ -1,0 +1,74 @@
+#include "base/err.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* vsnprintf cuts at a byte; step back so that the text stays valid UTF-8. */
+static void trim_cut_character(char *text, size_t n_text)
+{
+    size_t n = n_text;
+    while (n > 0 && ((unsigned char)text[n - 1] & 0xC0) == 0x80)
+        n--;
+    if (n == 0)
+        return;
+    const unsigned char lead = (unsigned char)text[n - 1];
+    const size_t want = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC0 ? 2 : 1;
+    if (n - 1 + want > n_text)
+        text[n - 1] = '\0';
+}
+
+static void format_into(char *text, const char *fmt, va_list args)
+{
+    const int n = vsnprintf(text, ERR_TEXT_BYTES, fmt, args);
+    if (n < 0)
+        text[0] = '\0';
+    else if (n >= ERR_TEXT_BYTES)
+        trim_cut_character(text, ERR_TEXT_BYTES - 1);
+}
+
+cama_err err_set(err_info *err, cama_err code, const char *fmt, ...)
+{
+    if (!err)
+        return code;
+    va_list args;
+    va_start(args, fmt);
+    format_into(err->text, fmt, args);
+    va_end(args);
+    err->code = code;
+    return code;
+}
+
+cama_err err_wrap(err_info *err, cama_err code, const char *fmt, ...)
+{
+    if (!err)
+        return code;
+    char head[ERR_TEXT_BYTES];
+    char tail[ERR_TEXT_BYTES];
+    memcpy(tail, err->text, sizeof tail);
+    va_list args;
+    va_start(args, fmt);
+    format_into(head, fmt, args);
+    va_end(args);
+    return err_set(err, code, "%s: %s", head, tail);
+}
+
+const char *cama_err_text(cama_err e)
+{
+    static const char *const text[] = {
+#define X(name, status, text) [CAMA_##name] = text,
+        CAMA_ERRORS(X)
+#undef X
+    };
+    return (size_t)e < CAMA_N_ERR ? text[e] : "unknown error";
+}
+
+int cama_err_status(cama_err e)
+{
+    static const int status[] = {
+#define X(name, code, text) [CAMA_##name] = code,
+        CAMA_ERRORS(X)
+#undef X
+    };
+    return (size_t)e < CAMA_N_ERR ? status[e] : 500;
+}

@@ -1,0 +1,31 @@
+/* err.h - operating errors as values.
+ *
+ * A function that can fail returns cama_err and takes an err_info of its caller, which may be NULL.
+ * The text names the thing, the value and the limit: "tensor 'blk.3.ffn_up' ends at 912, past the
+ * file's 800 bytes". Nothing here allocates.
+ */
+#ifndef BASE_ERR_H
+#define BASE_ERR_H
+
+#include "cama.h"
+
+#define ERR_TEXT_BYTES 512
+
+typedef struct err_info {
+    cama_err code;
+    char text[ERR_TEXT_BYTES]; /* always terminated; cut at a whole UTF-8 character */
+} err_info;
+
+#if defined(__GNUC__)
+#define ERR_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#else
+#define ERR_PRINTF(fmt, args)
+#endif
+
+/* Fills *err (when not NULL) and returns code, so that a failing path is one line. */
+cama_err err_set(err_info *err, cama_err code, const char *fmt, ...) ERR_PRINTF(3, 4);
+
+/* Puts "fmt...: " before the text that a lower room left; code is kept and returned. */
+cama_err err_wrap(err_info *err, cama_err code, const char *fmt, ...) ERR_PRINTF(3, 4);
+
+#endif

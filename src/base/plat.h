@@ -1,0 +1,32 @@
+/* plat.h - the few things that differ between operating systems, one file for each:
+ * plat_linux.c, plat_darwin.c. No other file of the tree calls what only one system has. */
+#ifndef BASE_PLAT_H
+#define BASE_PLAT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* n bytes from the system's generator. Aborts the process if the system has none to give: keys
+ * that could be guessed are worse than no start. */
+void plat_random(void *out, size_t n);
+
+/* Threads that can really run at once: the affinity mask, cut by the cgroup's CPU quota (rounded
+ * up). At least 1. */
+int plat_n_cpu(void);
+
+/* Bytes that can be taken without swapping: free memory plus reclaimable cache, cut by the
+ * cgroup's limit. 0 when the system does not say. */
+uint64_t plat_memory_available(void);
+uint64_t plat_memory_total(void);
+/* Resident bytes of this process now, and at its highest; 0 when unknown. */
+uint64_t plat_memory_resident(void);
+uint64_t plat_memory_peak(void);
+
+/* Asks for huge pages behind anonymous memory; a hint, nothing fails. */
+void plat_hint_huge(void *p, size_t n);
+/* Binds the calling thread to the index-th CPU of the process's mask; a hint, nothing fails. */
+void plat_pin_thread(int index);
+/* "AMD EPYC ..." into out, always terminated. */
+void plat_cpu_name(char *out, size_t n);
+
+#endif

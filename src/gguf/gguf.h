@@ -1,0 +1,81 @@
+/* gguf.h - the GGUF file format (v2, v3): mapped, checked, never trusted.
+ *
+ * gguf_open maps the file (and its sibling shards), parses the header with a bounds-checked cursor
+ * and enforces every limit before anything is allocated for it. After it returns, every tensor's
+ * bytes lie inside the mapping, every string inside the file. Bytes are used where they lie:
+ * strings are not terminated, tensor data is not copied.
+ * Life: gguf_open ... gguf_close; all pointers given out die with the file.
+ * Threads: immutable once open.
+ */
+#ifndef GGUF_GGUF_H
+#define GGUF_GGUF_H
+
+#include "base/err.h"
+#include "quant/quant.h"
+
+typedef struct gguf_file gguf_file; /* opaque: the struct is in gguf.c */
+
+/* Value types of the metadata (spec ids). */
+typedef enum gguf_type {
+    GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32,
+    GGUF_BOOL, GGUF_STRING, GGUF_ARRAY, GGUF_U64, GGUF_I64, GGUF_F64,
+    GGUF_N_TYPE
+} gguf_type;
+
+typedef struct gguf_str {
+    const char *text; /* not terminated; any bytes */
+    size_t n;
+} gguf_str;
+
+/* One metadata entry. For arrays elem is the element type and n the count; scalars have n = 1. */
+typedef struct gguf_kv {
+    gguf_str key;
+    gguf_type type;
+    gguf_type elem;
+    uint64_t n;
+    const uint8_t *data;     /* packed little-endian values; strings: u64 length + bytes, each */
+    const gguf_str *strings; /* string arrays and strings: indexed views, else NULL */
+} gguf_kv;
+
+typedef struct gguf_tensor {
+    gguf_str name;
+    quant_type type;
+    int n_dims;
+    uint64_t ne[4]; /* ne[0] contiguous; missing dimensions are 1 */
+    const uint8_t *data;
+    uint64_t n_bytes;
+} gguf_tensor;
+
+/* CAMA_ERR_NOT_FOUND, CAMA_ERR_IO, CAMA_ERR_FORMAT (malformed), CAMA_ERR_UNSUPPORTED (v1, big-endian,
+ * a block format that is gone), CAMA_ERR_LIMIT, CAMA_ERR_NOMEM. A split model is opened by its first shard. */
+cama_err gguf_open(const char *path, gguf_file **out, err_info *err);
+/* The same from memory that the caller keeps until gguf_close; no split files. */
+cama_err gguf_open_bytes(const void *bytes, size_t n, gguf_file **out, err_info *err);
+void gguf_close(gguf_file *f);
+
+uint32_t gguf_version(const gguf_file *f);
+uint64_t gguf_file_bytes(const gguf_file *f); /* all shards together */
+size_t gguf_n_kv(const gguf_file *f);
+const gguf_kv *gguf_kv_at(const gguf_file *f, size_t i);
+size_t gguf_n_tensor(const gguf_file *f);
+const gguf_tensor *gguf_tensor_at(const gguf_file *f, size_t i);
+/* NULL when absent. O(1). */
+const gguf_kv *gguf_find(const gguf_file *f, const char *key);
+const gguf_tensor *gguf_find_tensor(const gguf_file *f, const char *name);
+
+/* Typed look-ups. Absent: CAMA_ERR_NOT_FOUND and *out untouched (err is then not written, so that
+ * an optional key costs no formatting). Integers, bools and whole floats coerce into each other;
+ * a value that does not fit, or has another type, is CAMA_ERR_FORMAT naming key, type and value. */
+cama_err gguf_get_u64(const gguf_file *f, const char *key, uint64_t *out, err_info *err);
+cama_err gguf_get_i64(const gguf_file *f, const char *key, int64_t *out, err_info *err);
+cama_err gguf_get_f64(const gguf_file *f, const char *key, double *out, err_info *err);
+cama_err gguf_get_bool(const gguf_file *f, const char *key, bool *out, err_info *err);
+cama_err gguf_get_str(const gguf_file *f, const char *key, gguf_str *out, err_info *err);
+/* Element i of a numeric array; a scalar answers for every i (per-layer keys may be either).
+ * i past an array's end: CAMA_ERR_FORMAT. */
+cama_err gguf_get_u64_at(const gguf_file *f, const char *key, uint64_t i, uint64_t *out,
+                         err_info *err);
+cama_err gguf_get_f64_at(const gguf_file *f, const char *key, uint64_t i, double *out,
+                         err_info *err);
+
+#endif
