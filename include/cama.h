@@ -36,7 +36,7 @@ typedef enum cama_err {
 #define X(name, status, text) CAMA_##name,
     CAMA_ERRORS(X)
 #undef X
-    CAMA_N_ERR
+        CAMA_N_ERR
 } cama_err;
 
 /* The line of CAMA_ERRORS for e; "unknown error" outside the list. Any thread. */

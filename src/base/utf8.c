@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-/* Length of the sequence that lead starts, 0 if it starts none; *lo and *hi bound the second byte. */
+/* Length of the sequence that lead starts, 0 if it starts none; *lo and *hi bound the second byte.
+ */
 static size_t sequence_bytes(unsigned char lead, unsigned char *lo, unsigned char *hi)
 {
     *lo = 0x80;

@@ -11,11 +11,16 @@ static void valid_text(void **state)
         const char *text;
         bool want;
     } cases[] = {
-        {"", true},           {"plain ASCII, long enough", true},
-        {"h\xC3\xA9", true},  {"\xE4\xB8\xAD\xF0\x9F\x98\x80", true},
-        {"\xC0\x80", false},  {"\xED\xA0\x80", false},
-        {"\xF4\x90\x80\x80", false}, {"\xE4\xB8", false},
-        {"\x80", false},      {"\xFF", false},
+        {"", true},
+        {"plain ASCII, long enough", true},
+        {"h\xC3\xA9", true},
+        {"\xE4\xB8\xAD\xF0\x9F\x98\x80", true},
+        {"\xC0\x80", false},
+        {"\xED\xA0\x80", false},
+        {"\xF4\x90\x80\x80", false},
+        {"\xE4\xB8", false},
+        {"\x80", false},
+        {"\xFF", false},
     };
     for (size_t i = 0; i < TEST_COUNT(cases); i++)
         assert_int_equal(utf8_valid(cases[i].text, strlen(cases[i].text)), cases[i].want);
