@@ -12,7 +12,13 @@
 #include "base/err.h"
 
 typedef enum json_kind {
-    JSON_NULL, JSON_BOOL, JSON_INT, JSON_FLOAT, JSON_STRING, JSON_ARRAY, JSON_OBJECT
+    JSON_NULL,
+    JSON_BOOL,
+    JSON_INT,
+    JSON_FLOAT,
+    JSON_STRING,
+    JSON_ARRAY,
+    JSON_OBJECT
 } json_kind;
 
 typedef struct json_value json_value;
@@ -37,14 +43,16 @@ struct json_member {
 
 #define JSON_MAX_DEPTH 256
 
-/* One value and nothing behind it but white space. CAMA_ERR_FORMAT with the byte offset. */
+/* One value and nothing behind it but white space. CAMA_ERR_FORMAT: the text of Go's encoding/json
+ * (which clients of Ollama know) and the byte offset; also for nesting past JSON_MAX_DEPTH and for
+ * a key with a NUL in it. Bytes that are no UTF-8 become U+FFFD. *out changes only on success. */
 cama_err json_parse(const char *text, size_t n, arena *a, json_value **out, err_info *err);
 
 /* Builders, all in an arena; NULL when it is out of memory (and a NULL argument gives NULL on). */
 json_value *json_new_null(arena *a);
 json_value *json_new_bool(arena *a, bool b);
 json_value *json_new_int(arena *a, int64_t i);
-json_value *json_new_float(arena *a, double d);
+json_value *json_new_float(arena *a, double d); /* NaN and infinities, which JSON lacks: null */
 json_value *json_new_string(arena *a, const char *text, size_t n);
 json_value *json_new_array(arena *a);
 json_value *json_new_object(arena *a);
@@ -52,9 +60,16 @@ json_value *json_new_object(arena *a);
 bool json_append(arena *a, json_value *array, json_value *value);
 bool json_put(arena *a, json_value *object, const char *key, json_value *value); /* key is copied */
 
-const json_value *json_get(const json_value *object, const char *key); /* NULL when absent */
+/* NULL when absent, or when object is NULL or no object. O(members). */
+const json_value *json_get(const json_value *object, const char *key);
 
-/* Compact JSON text appended to out: no spaces, non-ASCII kept. */
+/* The shortest text that reads back as d, as Python's repr: 0.1, 1.0, 1e+16, inf. NUL-terminated;
+ * gives its length. */
+#define JSON_DOUBLE_BYTES 40
+size_t json_format_double(double d, char out[JSON_DOUBLE_BYTES]);
+
+/* Compact JSON text appended to out: no spaces, non-ASCII kept. CAMA_ERR_LIMIT also for nesting
+ * past JSON_MAX_DEPTH. */
 cama_err json_write(const json_value *v, buf *out);
 /* A quoted and escaped string appended to out. Invalid UTF-8 becomes U+FFFD. */
 cama_err json_write_string(const char *text, size_t n, buf *out);

@@ -1,0 +1,164 @@
+#include "json/json_int.h"
+
+#include "base/utf8.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <json-c/json.h>
+
+/* UTF-8 as it is; each invalid part becomes U+FFFD (three bytes for at least one). */
+static const char *copy_utf8(arena *a, const char *text, size_t n, size_t *out_n)
+{
+    *out_n = n;
+    if (utf8_valid(text, n))
+        return arena_copy(a, text, n);
+    size_t n_fixed = 0;
+    char *p = n > SIZE_MAX / 4 ? NULL : arena_take(a, 3 * n + 1);
+    if (!p)
+        return NULL;
+    for (size_t i = 0; i < n;) {
+        uint32_t cp;
+        i += utf8_decode(text + i, n - i, &cp);
+        n_fixed += utf8_encode(cp, p + n_fixed);
+    }
+    *out_n = n_fixed;
+    return p;
+}
+
+/* text is the number as the file has it, or with the mark of an integer json-c cannot hold. */
+static bool read_number(arena *a, const char *text, size_t n_text, json_value *v)
+{
+    size_t n = n_text;
+    bool integer = !memchr(text, '.', n) && !memchr(text, 'e', n) && !memchr(text, 'E', n);
+    if (n > JSON_INT_MARK_BYTES &&
+        memcmp(text + n - JSON_INT_MARK_BYTES, JSON_INT_MARK, JSON_INT_MARK_BYTES) == 0) {
+        n -= JSON_INT_MARK_BYTES;
+        integer = true;
+    }
+    v->text = arena_copy(a, text, n);
+    if (!v->text)
+        return false;
+    v->n = n;
+    v->kind = JSON_FLOAT;
+    v->number = strtod(v->text, NULL);
+    if (!integer)
+        return true;
+    errno = 0;
+    const long long i = strtoll(v->text, NULL, 10);
+    if (errno == 0) {
+        v->kind = JSON_INT;
+        v->integer = i;
+    }
+    return true;
+}
+
+static json_value *convert(arena *a, struct json_object *o);
+
+static bool convert_array(arena *a, struct json_object *o, json_value *v)
+{
+    v->kind = JSON_ARRAY;
+    const size_t n = json_object_array_length(o);
+    v->items = arena_take_array(a, json_capacity(n), sizeof(json_value *));
+    if (!v->items)
+        return false;
+    for (; v->n < n; v->n++) {
+        v->items[v->n] = convert(a, json_object_array_get_idx(o, v->n));
+        if (!v->items[v->n])
+            return false;
+    }
+    return true;
+}
+
+static bool convert_object(arena *a, struct json_object *o, json_value *v)
+{
+    v->kind = JSON_OBJECT;
+    const size_t n = (size_t)json_object_object_length(o);
+    v->members = arena_take_array(a, json_capacity(n), sizeof(json_member));
+    if (!v->members)
+        return false;
+    const struct lh_entry *e = json_object_get_object(o)->head;
+    for (; e && v->n < n; e = e->next, v->n++) {
+        json_member *m = &v->members[v->n];
+        const char *key = e->k;
+        if (!key) /* json-c copies keys without looking whether the copy exists */
+            return false;
+        m->key = copy_utf8(a, key, strlen(key), &m->n_key);
+        m->value = convert(a, (struct json_object *)(uintptr_t)e->v);
+        if (!m->key || !m->value)
+            return false;
+    }
+    return true;
+}
+
+static json_value *convert(arena *a, struct json_object *o)
+{
+    json_value *v = arena_take(a, sizeof *v);
+    if (!v)
+        return NULL;
+    bool ok = true;
+    const char *text;
+    switch (json_object_get_type(o)) {
+    case json_type_null:
+        break;
+    case json_type_boolean:
+        v->kind = JSON_BOOL;
+        v->boolean = json_object_get_boolean(o);
+        break;
+    case json_type_int:
+    case json_type_double:
+        text = json_object_to_json_string(o); /* a parsed double keeps its digits in there */
+        ok = text && read_number(a, text, strlen(text), v);
+        break;
+    case json_type_string:
+        v->kind = JSON_STRING;
+        v->text =
+            copy_utf8(a, json_object_get_string(o), (size_t)json_object_get_string_len(o), &v->n);
+        ok = v->text != NULL;
+        break;
+    case json_type_array:
+        ok = convert_array(a, o, v);
+        break;
+    case json_type_object:
+        ok = convert_object(a, o, v);
+        break;
+    }
+    return ok ? v : NULL;
+}
+
+static cama_err read_checked(const char *text, size_t n, arena *a, json_value **out, err_info *err)
+{
+    if (n >= INT_MAX)
+        return err_set(err, CAMA_ERR_LIMIT, "json: %zu bytes, past the limit of %d", n, INT_MAX);
+    struct json_tokener *tok = json_tokener_new_ex(JSON_MAX_DEPTH + 2);
+    if (!tok)
+        return err_set(err, CAMA_ERR_NOMEM, "json: no memory for a parser");
+    /* A number ends where something follows it: the length includes a terminating NUL. */
+    struct json_object *o = json_tokener_parse_ex(tok, text, (int)n);
+    if (!o && json_tokener_get_error(tok) == json_tokener_continue)
+        o = json_tokener_parse_ex(tok, "", 1);
+    const enum json_tokener_error te = json_tokener_get_error(tok);
+    json_tokener_free(tok);
+    /* The scanner has passed the text, so json-c can only fail for want of memory. */
+    json_value *v = te == json_tokener_success ? convert(a, o) : NULL;
+    (void)json_object_put(o); /* gives 1 when freed: nothing else holds it */
+    if (!v)
+        return err_set(err, CAMA_ERR_NOMEM, "json: no memory for %zu bytes (limit %zu)", n,
+                       a->max_bytes);
+    *out = v;
+    return CAMA_OK;
+}
+
+cama_err json_parse(const char *text, size_t n, arena *a, json_value **out, err_info *err)
+{
+    buf marked;
+    buf_init(&marked, SIZE_MAX / 2);
+    cama_err e = json_scan(text, n, &marked, err);
+    if (!e)
+        e = marked.n ? read_checked(marked.data, marked.n, a, out, err)
+                     : read_checked(text, n, a, out, err);
+    buf_done(&marked);
+    return e;
+}
