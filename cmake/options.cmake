@@ -32,7 +32,15 @@ endif()
 
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
-pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
-pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
-pkg_check_modules(JSONC REQUIRED IMPORTED_TARGET json-c)
 target_link_libraries(cama_flags INTERFACE Threads::Threads m)
+
+# Libraries of the system. A native build needs them all; a cross build does without those that are
+# not installed for the other machine, and leaves out the rooms that use them (cmake/rooms.cmake).
+set(required REQUIRED)
+if(CMAKE_CROSSCOMPILING)
+    set(required QUIET)
+endif()
+pkg_check_modules(PCRE2 ${required} IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(UTF8PROC ${required} IMPORTED_TARGET libutf8proc)
+pkg_check_modules(JSONC ${required} IMPORTED_TARGET json-c)
+pkg_check_modules(EDIT ${required} IMPORTED_TARGET libedit)

@@ -1,8 +1,11 @@
 # Reads src/rooms.txt: a static library room_<name> of src/<name>/**.c for each room that has files.
+# A room whose libraries are absent (cross builds only) is left out, and so are the rooms above it.
 set(CAMA_ROOMS "")
+set(CAMA_ROOMS_LEFT_OUT "")
 
 set(room_ext_tok PkgConfig::PCRE2 PkgConfig::UTF8PROC)
 set(room_ext_json PkgConfig::JSONC)
+set(room_ext_cli PkgConfig::EDIT)
 
 # Instruction sets by file name, for those files alone (style.md 7).
 set(isa_avx2 -mavx2 -mfma -mf16c)
@@ -23,6 +26,21 @@ function(cama_add_room name deps)
         list(FILTER files EXCLUDE REGEX "_darwin\\.c$")
     endif()
     if(NOT files)
+        return()
+    endif()
+    foreach(ext IN LISTS room_ext_${name})
+        if(NOT TARGET ${ext})
+            set(absent ${ext})
+        endif()
+    endforeach()
+    foreach(dep IN LISTS deps)
+        if(dep IN_LIST CAMA_ROOMS_LEFT_OUT)
+            set(absent room_${dep})
+        endif()
+    endforeach()
+    if(absent)
+        message(STATUS "room ${name} left out: ${absent} is absent")
+        set(CAMA_ROOMS_LEFT_OUT ${CAMA_ROOMS_LEFT_OUT} ${name} PARENT_SCOPE)
         return()
     endif()
     add_library(room_${name} STATIC ${files})

@@ -1,11 +1,26 @@
-# tests/unit/test_<room>_<topic>.c and tests/kern/test_kern_<topic>.c: one cmocka program a file, linked with that room
-# and what it is linked with. tests/fuzz/fuzz_<room>_<topic>.c: a libFuzzer target with -DCAMA_FUZZ=ON,
-# and in every build a program that replays tests/fuzz/corpus/<room>_<topic>/.
+# tests/unit/test_<room>_<topic>.c, likewise in kern/ and golden/: one cmocka program a file, linked
+# with that room and what it is linked with; the room `cama` is src/cama.c and all below it.
+# A name that ends in _fault gets tests/fault.c too: allocations that fail on demand (tests/fault.h).
+# tests/fuzz/fuzz_<room>_<topic>.c: a libFuzzer target with -DCAMA_FUZZ=ON, and in every other build
+# a program that replays tests/fuzz/corpus/<room>_<topic>/.
+# Each test has the label of its folder: ctest -L kern.
 if(NOT CAMA_TESTS)
     return()
 endif()
 enable_testing()
-pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+pkg_check_modules(CMOCKA ${required} IMPORTED_TARGET cmocka)
+add_library(test_base INTERFACE)
+target_include_directories(test_base INTERFACE tests)
+target_compile_definitions(test_base INTERFACE TEST_DATA_DIR="${CMAKE_SOURCE_DIR}/tests/data")
+if(TARGET PkgConfig::CMOCKA)
+    target_link_libraries(test_base INTERFACE PkgConfig::CMOCKA)
+else() # a cross build: our own cmocka.h with the few things that the tests use
+    target_include_directories(test_base INTERFACE tests/cross)
+endif()
+
+set(fault_wrapped malloc calloc realloc posix_memalign aligned_alloc strdup strndup mmap
+    pthread_create)
+list(TRANSFORM fault_wrapped PREPEND "-Wl,--wrap=")
 
 # Which rooms a file may use is decided by its name: test_tok_bpe.c links room_tok.
 function(cama_room_of file prefix out)
@@ -22,11 +37,19 @@ foreach(file IN LISTS test_files)
         continue()
     endif()
     add_executable(${name} ${file})
-    target_include_directories(${name} PRIVATE tests)
-    target_compile_definitions(${name} PRIVATE TEST_DATA_DIR="${CMAKE_SOURCE_DIR}/tests/data")
-    target_link_libraries(${name} PRIVATE ${room} PkgConfig::CMOCKA)
+    target_link_libraries(${name} PRIVATE ${room} test_base)
+    if(name MATCHES "_fault$")
+        if(APPLE) # its linker cannot wrap symbols
+            set_target_properties(${name} PROPERTIES EXCLUDE_FROM_ALL ON)
+            continue()
+        endif()
+        target_sources(${name} PRIVATE tests/fault.c)
+        target_link_options(${name} PRIVATE ${fault_wrapped})
+    endif()
+    get_filename_component(label ${file} DIRECTORY)
+    get_filename_component(label ${label} NAME)
     add_test(NAME ${name} COMMAND ${name})
-    set_tests_properties(${name} PROPERTIES TIMEOUT 600)
+    set_tests_properties(${name} PROPERTIES TIMEOUT 600 LABELS ${label})
 endforeach()
 
 file(GLOB fuzz_files CONFIGURE_DEPENDS tests/fuzz/fuzz_*.c)
@@ -45,6 +68,6 @@ foreach(file IN LISTS fuzz_files)
     else()
         target_sources(${name} PRIVATE tests/fuzz/replay.c)
         add_test(NAME ${name} COMMAND ${name} ${CMAKE_SOURCE_DIR}/tests/fuzz/corpus/${corpus})
-        set_tests_properties(${name} PROPERTIES TIMEOUT 600)
+        set_tests_properties(${name} PROPERTIES TIMEOUT 600 LABELS fuzz)
     endif()
 endforeach()

@@ -1,0 +1,40 @@
+# The public library (libcama.so, libcama.a), the program `cama`, and how they are installed.
+include(GNUInstallDirs)
+
+# Everything under the public API, as one more room: programs and tests link it like the others.
+set(library_rooms ${CAMA_ROOMS})
+list(REMOVE_ITEM library_rooms room_cli room_bench)
+if(EXISTS ${CMAKE_SOURCE_DIR}/src/cama.c AND NOT CAMA_ROOMS_LEFT_OUT)
+    add_library(room_cama STATIC src/cama.c)
+    target_link_libraries(room_cama PUBLIC ${library_rooms})
+
+    foreach(kind STATIC SHARED)
+        string(TOLOWER cama_${kind} lib)
+        add_library(${lib} ${kind} $<TARGET_OBJECTS:room_cama>)
+        foreach(room IN LISTS library_rooms)
+            target_sources(${lib} PRIVATE $<TARGET_OBJECTS:${room}>)
+        endforeach()
+        set_target_properties(${lib} PROPERTIES OUTPUT_NAME cama LINKER_LANGUAGE C)
+        # The rooms are in the library; what they need of the system is linked to it.
+        target_link_libraries(${lib} PRIVATE cama_flags PkgConfig::PCRE2 PkgConfig::UTF8PROC
+            PkgConfig::JSONC)
+        install(TARGETS ${lib})
+    endforeach()
+    # No soname version before 1.0 promises anything: each minor version is its own.
+    set_target_properties(cama_shared PROPERTIES VERSION ${PROJECT_VERSION}
+        SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
+
+    configure_file(cmake/cama.pc.in cama.pc @ONLY)
+    install(FILES include/cama.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+    install(FILES ${CMAKE_BINARY_DIR}/cama.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endif()
+
+if(EXISTS ${CMAKE_SOURCE_DIR}/src/main.c AND TARGET room_cama)
+    add_executable(cama src/main.c)
+    foreach(room room_cli room_bench room_cama)
+        if(TARGET ${room})
+            target_link_libraries(cama PRIVATE ${room})
+        endif()
+    endforeach()
+    install(TARGETS cama)
+endif()
