@@ -1,9 +1,9 @@
 #include "base/arena.h"
 
-#include "base/ckd.h"
-
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/ckd.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define ARENA_ASAN 1

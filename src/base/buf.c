@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/ckd.h"
+
 void buf_init(buf *b, size_t max_bytes)
 {
     *b = (buf){.max_bytes = max_bytes};
@@ -28,11 +30,11 @@ char *buf_reserve(buf *b, size_t n)
 {
     if (b->fail)
         return NULL;
-    if (n > b->max_bytes - b->n) {
+    size_t need = 0;
+    if (n > b->max_bytes - b->n || ckd_add(&need, b->n + n, 1)) {
         b->fail = CAMA_ERR_LIMIT;
         return NULL;
     }
-    const size_t need = b->n + n + 1;
     if (need <= b->cap)
         return b->data + b->n;
     size_t cap = b->cap > (SIZE_MAX / 2) ? need : b->cap * 2;

@@ -1,8 +1,8 @@
 #define _GNU_SOURCE /* sched_getaffinity, MADV_HUGEPAGE: this file is the one that may */
 #include "base/plat.h"
 
-#include <sched.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
+
+#include "base/cgroup.h"
 
 void plat_random(void *out, size_t n)
 {
@@ -23,36 +25,20 @@ void plat_random(void *out, size_t n)
     }
 }
 
-/* First line of a small file, or false. */
-static bool read_line(const char *path, char *out, int n)
+static cgroup_limits own_limits(void)
 {
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return false;
-    const bool ok = fgets(out, n, f) != NULL;
-    (void)fclose(f); /* read only */
-    return ok;
-}
-
-/* "quota period" in microseconds; "max" means none (cgroup v2, Documentation/cgroup-v2). */
-static int cgroup_cpus(void)
-{
-    char line[64];
-    long long quota = 0;
-    long long period = 0;
-    if (!read_line("/sys/fs/cgroup/cpu.max", line, sizeof line) ||
-        sscanf(line, "%lld %lld", &quota, &period) != 2 || quota <= 0 || period <= 0)
-        return 0;
-    return (int)((quota + period - 1) / period);
+    cgroup_limits limits;
+    cgroup_read("/proc/self/cgroup", "/sys/fs/cgroup", &limits);
+    return limits;
 }
 
 int plat_n_cpu(void)
 {
     cpu_set_t set;
-    int n = 1;
+    int n = (int)sysconf(_SC_NPROCESSORS_ONLN); /* the mask does not fit a machine of > 1024 CPUs */
     if (sched_getaffinity(0, sizeof set, &set) == 0)
         n = CPU_COUNT(&set);
-    const int quota = cgroup_cpus();
+    const int quota = own_limits().n_cpu;
     if (quota > 0 && quota < n)
         n = quota;
     return n > 0 ? n : 1;
@@ -74,32 +60,18 @@ static uint64_t kb_field(const char *path, const char *name)
     return (uint64_t)kb * 1024;
 }
 
-static uint64_t number_file(const char *path)
-{
-    char line[64];
-    unsigned long long v = 0;
-    if (!read_line(path, line, sizeof line) || sscanf(line, "%llu", &v) != 1)
-        return 0;
-    return v;
-}
-
 uint64_t plat_memory_available(void)
 {
-    uint64_t avail = kb_field("/proc/meminfo", "MemAvailable");
-    const uint64_t max = number_file("/sys/fs/cgroup/memory.max");
-    const uint64_t now = number_file("/sys/fs/cgroup/memory.current");
-    if (max && now <= max && max - now < avail)
-        avail = max - now;
-    return avail;
+    const uint64_t avail = kb_field("/proc/meminfo", "MemAvailable");
+    const uint64_t room = own_limits().memory_room;
+    return room < avail ? room : avail;
 }
 
 uint64_t plat_memory_total(void)
 {
-    uint64_t total = kb_field("/proc/meminfo", "MemTotal");
-    const uint64_t max = number_file("/sys/fs/cgroup/memory.max");
-    if (max && max < total)
-        total = max;
-    return total;
+    const uint64_t total = kb_field("/proc/meminfo", "MemTotal");
+    const uint64_t limit = own_limits().memory_bytes;
+    return limit < total ? limit : total;
 }
 
 uint64_t plat_memory_resident(void)
@@ -133,18 +105,35 @@ void plat_pin_thread(int index)
     }
 }
 
-void plat_cpu_name(char *out, size_t n)
+/* The text after "name : " on its first line in /proc/cpuinfo, or false. */
+static bool cpuinfo_field(const char *name, char *out, size_t n)
 {
     FILE *f = fopen("/proc/cpuinfo", "re");
     char line[256];
-    (void)snprintf(out, n, "unknown CPU");
-    while (f && fgets(line, sizeof line, f)) {
+    bool found = false;
+    while (f && !found && fgets(line, sizeof line, f)) {
         const char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) != 0 || !colon)
+        if (strncmp(line, name, strlen(name)) != 0 || !colon)
             continue;
-        (void)snprintf(out, n, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
-        break;
+        colon += strspn(colon, ": \t");
+        (void)snprintf(out, n, "%.*s", (int)strcspn(colon, "\n"), colon);
+        found = true;
     }
     if (f)
         (void)fclose(f); /* read only */
+    return found;
+}
+
+void plat_cpu_name(char *out, size_t n)
+{
+    char maker[32];
+    char part[32];
+    if (cpuinfo_field("model name", out, n))
+        return;
+    /* arm64 gives numbers only (Arm's MIDR register) */
+    if (cpuinfo_field("CPU implementer", maker, sizeof maker) &&
+        cpuinfo_field("CPU part", part, sizeof part))
+        (void)snprintf(out, n, "CPU of maker %s, part %s", maker, part);
+    else
+        (void)snprintf(out, n, "unknown CPU");
 }

@@ -1,10 +1,10 @@
 #include "base/strmap.h"
 
-#include "base/ckd.h"
-#include "base/plat.h"
-
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/ckd.h"
+#include "base/plat.h"
 
 struct strmap_slot {
     const char *key; /* NULL: free */

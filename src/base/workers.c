@@ -1,14 +1,14 @@
 #include "base/workers.h"
 
-#include "base/clock.h"
-#include "base/plat.h"
-
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/clock.h"
+#include "base/plat.h"
 
 #define CACHE_LINE 128      /* Apple's; twice x86's, where it keeps the pair prefetcher quiet */
 #define YIELD_NS 200000u    /* a scheduler's shortest slice: past that the partner is not near */
