@@ -9,12 +9,9 @@
 
 #include "cama.h"
 
-#define ERR_TEXT_BYTES 512
+#define ERR_TEXT_BYTES CAMA_ERROR_BYTES
 
-typedef struct err_info {
-    cama_err code;
-    char text[ERR_TEXT_BYTES]; /* always terminated; cut at a whole UTF-8 character */
-} err_info;
+typedef cama_error err_info; /* its text is cut at a whole UTF-8 character */
 
 #if defined(__GNUC__)
 #define ERR_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
