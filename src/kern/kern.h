@@ -2,7 +2,8 @@
  *
  * kern_init(cpu) fills every slot with the reference (kern/ref), then lets each tier that `cpu`
  * allows replace what it does better. cpu = 0 is the reference. The table is passed, not global.
- * A kernel works for one thread on a slice the caller chose; it allocates nothing and keeps nothing.
+ * A kernel works for one thread on a slice the caller chose; it allocates nothing and keeps
+ * nothing.
  *
  * Weights lie in the file's own layout behind kern_weight. Activations come in one of two forms:
  *   KERN_F32  rows of floats;
@@ -13,11 +14,13 @@
  * accumulator that takes its terms in this order, block b of 32 columns after block b-1:
  *   I8, one scale a block:      acc = fma((float)isum(b), ws(b) * d(b), acc)
  *   I8, a scale for each 16:    acc = fma((float)isum(b, 0), ws(b, 0) * d(b), acc), then (b, 1)
- *   I8, formats with a minimum: after that, acc = fma(wm(b), ds(b), acc)
+ *   I8, formats with a minimum: after that, acc = fma(wm(b), ds(b), acc); one for each 16 (Q2_K):
+ *                               acc = fma(wm(b, 0), ds(b, 0), acc), then (b, 1)
  * isum is the exact integer sum of w * q, w the signed integer weight (formats that store it with
  * an offset subtract offset * sum(q), also exact); ws, wm are the float scale and minimum of the
- * block as the format computes them. KERN_F32 outputs have a fixed number of partial sums
- * (column mod KERN_F32_LANES), added in a fixed tree at the end. Then y = acc (+ bias) (+ old y).
+ * block as the format computes them (wm with its sign: added), ds = d * (float)sum(q). KERN_F32
+ * outputs have a fixed number of partial sums (column mod KERN_F32_LANES), added in a fixed tree at
+ * the end. Then y = acc (+ bias) (+ old y).
  */
 #ifndef KERN_KERN_H
 #define KERN_KERN_H
@@ -25,13 +28,13 @@
 #include "quant/quant.h"
 
 /* CPU feature tiers, bits of kern_table.cpu. A tier names all it needs, not single features. */
-#define KERN_CPU_AVX2 0x1u    /* AVX2, FMA, F16C */
-#define KERN_CPU_AVX512 0x2u  /* F, BW, DQ, VL, VNNI; implies AVX2 */
+#define KERN_CPU_AVX2 0x1u     /* AVX2, FMA, F16C */
+#define KERN_CPU_AVX512 0x2u   /* F, BW, DQ, VL, VNNI; implies AVX2 */
 #define KERN_CPU_DOTPROD 0x10u /* Armv8.2 dotprod + fp16 */
 
 #define KERN_BLOCK 32     /* columns under one activation scale */
 #define KERN_F32_LANES 16 /* partial sums of a KERN_F32 output */
-#define KERN_GEMV_MAX 3   /* up to this many activation rows go to gemv, straight from the file's bytes */
+#define KERN_GEMV_MAX 3   /* up to so many activation rows go to gemv, from the file's bytes */
 #define KERN_PAGE 64      /* tokens in a KV page */
 
 /* A slice of a weight matrix: n_row rows (outputs) of n_col weights, contiguous in the file. */
@@ -64,7 +67,8 @@ typedef struct kern_out {
     bool add;          /* y += instead of y = */
 } kern_out;
 
-/* rows [row0, row1) of w times every row of a; scratch: scratch_bytes, the thread's own, 64-aligned. */
+/* rows [row0, row1) of w times every row of a; scratch: scratch_bytes, the thread's own,
+ * 64-aligned. */
 typedef void kern_matmul_fn(const kern_weight *w, const kern_acts *a, size_t row0, size_t row1,
                             const kern_out *out, void *scratch);
 
@@ -77,22 +81,30 @@ typedef void kern_matmul_fn(const kern_weight *w, const kern_acts *a, size_t row
 typedef struct kern_attend {
     quant_type k_type, v_type; /* F32 F16 BF16 Q8_0 Q4_0 */
     size_t dim_k, dim_v;
-    bool v_in_k;            /* MLA: V is the first dim_v dims of K; v_page is not read */
+    bool v_in_k; /* MLA: V is the first dim_v dims of K; v_page is not read */
     size_t n_row, n_group;
-    const float *q;         /* q[r * q_ld + g * dim_k + i] */
+    const float *q; /* q[r * q_ld + g * dim_k + i] */
     size_t q_ld;
     const void *const *k_page; /* this head's part of page page0 + i */
     const void *const *v_page;
     size_t page0, n_page;
     const int32_t *lo, *hi; /* [n_row]: row r sees tokens lo <= t < hi (indices in the sequence) */
     float scale;
-    float softcap;          /* 0: none */
-    float *m, *l;           /* [n_row * n_group] out: maximum (-INFINITY: nothing seen) and sum */
-    float *o;               /* o[(r * n_group + g) * dim_v + i] out: not divided by l yet */
-    void *scratch;          /* attend_scratch_bytes */
+    float softcap; /* 0: none */
+    float *m, *l;  /* [n_row * n_group] out: maximum (-INFINITY: nothing seen) and sum */
+    float *o;      /* o[(r * n_group + g) * dim_v + i] out: not divided by l yet */
+    void *scratch; /* attend_scratch_bytes */
 } kern_attend;
 
-typedef enum kern_act_fn { KERN_SILU, KERN_GELU_TANH, KERN_GELU_ERF, KERN_RELU2, KERN_SIGMOID, KERN_TANH, KERN_SOFTPLUS } kern_act_fn;
+typedef enum kern_act_fn {
+    KERN_SILU,
+    KERN_GELU_TANH,
+    KERN_GELU_ERF,
+    KERN_RELU2,
+    KERN_SIGMOID,
+    KERN_TANH,
+    KERN_SOFTPLUS
+} kern_act_fn;
 
 /* Gated delta net, one head, n tokens in order (formats.md 4.1): S [dk][dv] is read and written.
  * k, q are already normalised and scaled; o [n][dv]. Strides in floats between tokens. */
@@ -127,14 +139,16 @@ typedef struct kern_table {
 
     /* One row of n floats each; out may be x. w NULL: no weight. */
     void (*rms_norm)(const float *x, const float *w, size_t n, float eps, float *out);
-    void (*layer_norm)(const float *x, const float *w, const float *b, size_t n, float eps, float *out);
+    void (*layer_norm)(const float *x, const float *w, const float *b, size_t n, float eps,
+                       float *out);
     void (*l2_norm)(const float *x, size_t n, float eps, float *out); /* x / max(|x|, eps) */
     void (*add)(const float *a, const float *b, size_t n, float *out);
     void (*mul)(const float *a, const float *b, size_t n, float *out);
     void (*scale)(const float *x, float s, size_t n, float *out);
     void (*axpy)(float s, const float *x, size_t n, float *y); /* y = fma(s, x, y) */
     void (*act)(kern_act_fn fn, const float *x, size_t n, float *out);
-    void (*glu)(kern_act_fn fn, const float *gate, const float *up, size_t n, float *out); /* act(gate) * up */
+    void (*glu)(kern_act_fn fn, const float *gate, const float *up, size_t n,
+                float *out);                                          /* act(gate) * up */
     void (*softcap)(const float *x, float cap, size_t n, float *out); /* tanh(x / cap) * cap */
     /* One head: n_rot / 2 pairs turned by cos, sin [n_rot / 2]; neox: pairs (i, i + n_rot/2),
      * else (2i, 2i + 1). In place on x; dims past n_rot are left alone. */
@@ -152,7 +166,8 @@ typedef struct kern_table {
 
     /* Causal depthwise convolution of one token: state [n_tap - 1][n] holds the inputs before it,
      * oldest first, and is shifted; w [n][n_tap] (tap n_tap - 1 is the current token); out [n]. */
-    void (*conv_step)(const float *x, const float *w, size_t n, size_t n_tap, float *state, float *out);
+    void (*conv_step)(const float *x, const float *w, size_t n, size_t n_tap, float *state,
+                      float *out);
     void (*delta)(const kern_delta *d);
 
     /* Largest value's index (the first of equals) and log(sum(exp(x))). n >= 1. */
@@ -164,7 +179,8 @@ typedef struct kern_table {
 uint32_t kern_cpu_detect(void);
 /* Fills k for the tiers in cpu (bits the machine lacks must not be given). */
 void kern_init(kern_table *k, uint32_t cpu);
-/* Every tier this machine can run, for tests: masks into out (0 = reference first); gives how many. */
+/* Every tier this machine can run, for tests: masks into out (0 = reference first); gives how many.
+ */
 size_t kern_tiers(uint32_t out[8]);
 
 /* Float formats and n_col that is no multiple of KERN_BLOCK need KERN_F32 activations. */
@@ -174,7 +190,8 @@ kern_form kern_form_for(quant_type t, size_t n_col, kern_form wanted);
 void kern_matmul(const kern_table *k, const kern_weight *w, const kern_acts *a, size_t row0,
                  size_t row1, const kern_out *out, void *scratch);
 
-/* Bytes that one head takes in one page, K or V, for a KV type; dim a multiple of 32 for Q8_0, Q4_0. */
+/* Bytes that one head takes in one page, K or V, for a KV type; dim a multiple of 32 for Q8_0,
+ * Q4_0. */
 size_t kern_page_bytes(quant_type t, size_t dim);
 
 #endif
