@@ -13,12 +13,34 @@
 #include "base/err.h"
 #include "quant/quant.h"
 
+/* Limits, checked before anything is taken for what they bound. */
+#define GGUF_MAX_META_BYTES (512u << 20) /* everything before the data, of one file */
+#define GGUF_MAX_STRING_BYTES (1u << 30) /* ggml's; the one above is met first */
+#define GGUF_MAX_KEY_BYTES 65535u        /* the spec's */
+#define GGUF_MAX_ARRAY (1u << 30)        /* elements; ggml's */
+#define GGUF_MAX_KV (1u << 20)
+#define GGUF_MAX_TENSOR (1u << 21) /* all shards together */
+#define GGUF_MAX_NAME_BYTES 63     /* of a tensor; ggml's */
+#define GGUF_MAX_DIMS 4
+#define GGUF_MAX_SHARD 1024
+
 typedef struct gguf_file gguf_file; /* opaque: the struct is in gguf.c */
 
 /* Value types of the metadata (spec ids). */
 typedef enum gguf_type {
-    GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32,
-    GGUF_BOOL, GGUF_STRING, GGUF_ARRAY, GGUF_U64, GGUF_I64, GGUF_F64,
+    GGUF_U8,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64,
     GGUF_N_TYPE
 } gguf_type;
 
@@ -33,7 +55,8 @@ typedef struct gguf_kv {
     gguf_type type;
     gguf_type elem;
     uint64_t n;
-    const uint8_t *data;     /* packed little-endian values; strings: u64 length + bytes, each */
+    const uint8_t *data;     /* packed little-endian values, at any address: read them with memcpy;
+                              * strings: u64 length + bytes, each */
     const gguf_str *strings; /* string arrays and strings: indexed views, else NULL */
 } gguf_kv;
 
@@ -41,17 +64,25 @@ typedef struct gguf_tensor {
     gguf_str name;
     quant_type type;
     int n_dims;
-    uint64_t ne[4]; /* ne[0] contiguous; missing dimensions are 1 */
-    const uint8_t *data;
+    uint64_t ne[4];      /* ne[0] contiguous; missing dimensions are 1 */
+    const uint8_t *data; /* aligned to 8 at least */
     uint64_t n_bytes;
 } gguf_tensor;
 
-/* CAMA_ERR_NOT_FOUND, CAMA_ERR_IO, CAMA_ERR_FORMAT (malformed), CAMA_ERR_UNSUPPORTED (v1, big-endian,
- * a block format that is gone), CAMA_ERR_LIMIT, CAMA_ERR_NOMEM. A split model is opened by its first shard. */
+/* CAMA_ERR_NOT_FOUND, CAMA_ERR_IO, CAMA_ERR_FORMAT (malformed), CAMA_ERR_UNSUPPORTED (v1,
+ * big-endian, a block format that is gone), CAMA_ERR_LIMIT, CAMA_ERR_NOMEM. A split model is opened
+ * by its first shard (CAMA_ERR_ARG for another): NAME-00001-of-0000N.gguf finds its siblings beside
+ * it, by that name alone. Their metadata is checked like the first one's, but only the first one's
+ * can be seen. */
 cama_err gguf_open(const char *path, gguf_file **out, err_info *err);
-/* The same from memory that the caller keeps until gguf_close; no split files. */
+/* The same from memory that the caller keeps until gguf_close, aligned to 8 (CAMA_ERR_ARG if not);
+ * no split files (CAMA_ERR_UNSUPPORTED). */
 cama_err gguf_open_bytes(const void *bytes, size_t n, gguf_file **out, err_info *err);
 void gguf_close(gguf_file *f);
+
+/* Reads all tensors and refuses, with CAMA_ERR_FORMAT, the first value or scale that is not finite.
+ * Slow: about a second for each few hundred megabytes. */
+cama_err gguf_check_data(const gguf_file *f, err_info *err);
 
 uint32_t gguf_version(const gguf_file *f);
 uint64_t gguf_file_bytes(const gguf_file *f); /* all shards together */
@@ -65,7 +96,8 @@ const gguf_tensor *gguf_find_tensor(const gguf_file *f, const char *name);
 
 /* Typed look-ups. Absent: CAMA_ERR_NOT_FOUND and *out untouched (err is then not written, so that
  * an optional key costs no formatting). Integers, bools and whole floats coerce into each other;
- * a value that does not fit, or has another type, is CAMA_ERR_FORMAT naming key, type and value. */
+ * a value that does not fit, is not finite, or has another type, is CAMA_ERR_FORMAT naming key,
+ * type and value. */
 cama_err gguf_get_u64(const gguf_file *f, const char *key, uint64_t *out, err_info *err);
 cama_err gguf_get_i64(const gguf_file *f, const char *key, int64_t *out, err_info *err);
 cama_err gguf_get_f64(const gguf_file *f, const char *key, double *out, err_info *err);

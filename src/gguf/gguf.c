@@ -1,0 +1,149 @@
+#include "gguf/gguf.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gguf/gguf_int.h"
+
+/* Indices of strings cost at most twice the metadata, keys and tensors some times their bytes. */
+#define ARENA_MAX_BYTES ((size_t)SIZE_MAX / 2)
+
+static cama_err index_names(gguf_file *f, err_info *err)
+{
+    const gguf_header *h = &f->head;
+    bool found = false;
+    cama_err e = strmap_init(&f->names, h->n_tensor);
+    for (size_t i = 0; !e && i < h->n_tensor; i++) {
+        const gguf_str name = h->tensors[i].name;
+        e = strmap_add(&f->names, name.text, name.n, (uint32_t)i, &found);
+        if (found)
+            return err_set(err, CAMA_ERR_FORMAT, "tensor '%s' is there twice",
+                           gguf_show(name).text);
+    }
+    return e ? err_set(err, e, "no memory for %zu tensor names", h->n_tensor) : CAMA_OK;
+}
+
+/* path NULL: from memory. */
+static cama_err read_file(gguf_file *f, const char *path, const uint8_t *bytes, size_t n,
+                          err_info *err)
+{
+    f->n_bytes = n;
+    cama_err e = gguf_read_header(bytes, n, &f->file_arena, &f->head, err);
+    if (!e)
+        e = gguf_read_shards(f, path, err);
+    if (!e)
+        e = index_names(f, err);
+    return e;
+}
+
+static gguf_file *new_file(void)
+{
+    gguf_file *f = calloc(1, sizeof *f);
+    if (f)
+        arena_init(&f->file_arena, ARENA_MAX_BYTES);
+    return f;
+}
+
+cama_err gguf_open(const char *path, gguf_file **out, err_info *err)
+{
+    gguf_file *f = new_file();
+    if (!f)
+        return err_set(err, CAMA_ERR_NOMEM, "gguf: no memory to open '%s'", path);
+    f->maps = arena_take_array(&f->file_arena, 1, sizeof *f->maps);
+    cama_err e = f->maps ? filemap_open(path, &f->maps[0], err)
+                         : err_set(err, CAMA_ERR_NOMEM, "gguf: no memory to open '%s'", path);
+    if (!e) {
+        f->n_map = 1;
+        e = read_file(f, path, f->maps[0].bytes, f->maps[0].n_bytes, err);
+        if (e)
+            (void)err_wrap(err, e, "'%s'", path);
+    }
+    if (e) {
+        gguf_close(f);
+        return e;
+    }
+    *out = f;
+    return CAMA_OK;
+}
+
+cama_err gguf_open_bytes(const void *bytes, size_t n, gguf_file **out, err_info *err)
+{
+    if ((uintptr_t)bytes % 8)
+        return err_set(err, CAMA_ERR_ARG, "gguf: the bytes of a file must be aligned to 8");
+    gguf_file *f = new_file();
+    if (!f)
+        return err_set(err, CAMA_ERR_NOMEM, "gguf: no memory to open %zu bytes", n);
+    const cama_err e = read_file(f, NULL, bytes, n, err);
+    if (e) {
+        gguf_close(f);
+        return e;
+    }
+    *out = f;
+    return CAMA_OK;
+}
+
+void gguf_close(gguf_file *f)
+{
+    if (!f)
+        return;
+    strmap_done(&f->names);
+    strmap_done(&f->head.keys);
+    for (size_t i = 0; i < f->n_map; i++)
+        filemap_close(&f->maps[i]);
+    arena_done(&f->file_arena);
+    free(f);
+}
+
+cama_err gguf_check_data(const gguf_file *f, err_info *err)
+{
+    for (size_t i = 0; i < f->head.n_tensor; i++) {
+        const gguf_tensor *t = &f->head.tensors[i];
+        const quant_info *info = &quant_table[t->type];
+        const size_t n = (size_t)(t->n_bytes / info->block_bytes) * info->block_n;
+        size_t bad;
+        if (!quant_all_finite(t->type, t->data, n, &bad))
+            return err_set(
+                err, CAMA_ERR_FORMAT,
+                "tensor '%s' (%s) has a value that is not finite in its block of %u from "
+                "element %zu of %zu on",
+                gguf_show(t->name).text, info->name, info->block_n, bad, n);
+    }
+    return CAMA_OK;
+}
+
+uint32_t gguf_version(const gguf_file *f)
+{
+    return f->head.version;
+}
+
+uint64_t gguf_file_bytes(const gguf_file *f)
+{
+    return f->n_bytes;
+}
+
+size_t gguf_n_kv(const gguf_file *f)
+{
+    return f->head.n_kv;
+}
+
+const gguf_kv *gguf_kv_at(const gguf_file *f, size_t i)
+{
+    return &f->head.kvs[i];
+}
+
+size_t gguf_n_tensor(const gguf_file *f)
+{
+    return f->head.n_tensor;
+}
+
+const gguf_tensor *gguf_tensor_at(const gguf_file *f, size_t i)
+{
+    return &f->head.tensors[i];
+}
+
+const gguf_tensor *gguf_find_tensor(const gguf_file *f, const char *name)
+{
+    uint32_t i;
+    return strmap_get(&f->names, name, strlen(name), &i) ? &f->head.tensors[i] : NULL;
+}
