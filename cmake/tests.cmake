@@ -8,13 +8,13 @@ if(NOT CAMA_TESTS)
     return()
 endif()
 enable_testing()
-pkg_check_modules(CMOCKA ${required} IMPORTED_TARGET cmocka)
+pkg_check_modules(CMOCKA QUIET IMPORTED_TARGET cmocka)
 add_library(test_base INTERFACE)
 target_include_directories(test_base INTERFACE tests)
 target_compile_definitions(test_base INTERFACE TEST_DATA_DIR="${CMAKE_SOURCE_DIR}/tests/data")
 if(TARGET PkgConfig::CMOCKA)
     target_link_libraries(test_base INTERFACE PkgConfig::CMOCKA)
-else() # a cross build: our own cmocka.h with the few things that the tests use
+elseif(CMAKE_CROSSCOMPILING) # our own cmocka.h with the few things that the tests use
     target_include_directories(test_base INTERFACE tests/cross)
 endif()
 
@@ -30,6 +30,10 @@ function(cama_room_of file prefix out)
 endfunction()
 
 file(GLOB test_files CONFIGURE_DEPENDS tests/unit/test_*.c tests/kern/test_*.c tests/golden/test_*.c)
+if(NOT CMOCKA_FOUND AND NOT CMAKE_CROSSCOMPILING) # ./dev run needs no tests
+    message(STATUS "tests left out: cmocka is not installed")
+    set(test_files "")
+endif()
 foreach(file IN LISTS test_files)
     get_filename_component(name ${file} NAME_WE)
     cama_room_of(${file} test room)

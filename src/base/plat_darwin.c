@@ -32,7 +32,7 @@ int plat_n_cpu(void)
 /* Free, and what the system takes back without swapping: inactive and purgeable pages. */
 uint64_t plat_memory_available(void)
 {
-    vm_statistics64_data_t vm;
+    vm_statistics64_data_t vm = {0};
     mach_msg_type_number_t n = HOST_VM_INFO64_COUNT;
     const mach_port_t host = mach_host_self();
     const kern_return_t e = host_statistics64(host, HOST_VM_INFO64, (host_info64_t)&vm, &n);

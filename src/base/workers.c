@@ -237,7 +237,7 @@ void workers_close(workers *w)
         return;
     if (w->n_started)
         begin_run(w, NULL, NULL);
-    for (int i = 1; i <= w->n_started; i++)
+    for (int i = 1; w->worker && i <= w->n_started; i++)
         (void)pthread_join(w->worker[i].thread, NULL); /* fails only for a thread never made */
     if (w->have_wake)
         (void)pthread_cond_destroy(&w->wake);

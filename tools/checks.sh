@@ -1,0 +1,149 @@
+# checks.sh - what `./dev test`, `lint` and `fuzz` do; read by ./dev.
+# Each ends with one line of counts, "N passed, N failed[, N skipped]", which .ci/run adds up.
+
+# names FOLDER PATTERN...: the test programs of a folder whose names match, as ninja targets.
+names() {
+    folder=$1
+    shift
+    for pattern; do
+        for file in "tests/$folder/test_${pattern}_"*.c; do
+            [ -f "$file" ] && basename "$file" .c
+        done
+    done
+}
+
+# suite BUILD [CTEST ARG...]: runs the tests of build/BUILD and leaves build/BUILD/junit.xml.
+suite() {
+    preset=$1
+    shift
+    say "--- tests, $preset build"
+    rm -f "build/$preset/junit.xml"
+    ctest --test-dir "build/$preset" -j "$(getconf _NPROCESSORS_ONLN)" --output-junit junit.xml \
+        --output-on-failure \
+        --test-output-size-passed 100000 --test-output-size-failed 1000000 "$@" >&2 || true
+    reports="$reports $preset=build/$preset/junit.xml"
+}
+
+run_tests() {
+    reports=
+    build release
+    suite release
+
+    if [ "$system" = Linux ]; then
+        build asan
+        suite asan -L 'unit|fuzz|golden|kern'
+        # threads meet in these rooms
+        targets=$(names unit base sched engine cama; names golden engine)
+        build tsan $targets
+        suite tsan -R "^($(echo $targets | tr ' ' '|'))\$"
+        if [ "$machine" != aarch64 ]; then
+            targets=$(names unit base quant kern; names kern kern; names golden quant)
+            build cross-arm64 $targets
+            suite cross-arm64 -R "^($(echo $targets | tr ' ' '|'))\$"
+        fi
+    else
+        reports="$reports asan=skipped tsan=skipped"
+    fi
+
+    say "--- end to end"
+    rm -f build/e2e.xml
+    CAMA_BIN=$PWD/build/release/cama CAMA_MODEL=$PWD/$model CAMA_LIB_DIR=$PWD/build/release \
+        python3 -m pytest -q -p no:cacheprovider --junitxml=build/e2e.xml tests/e2e >&2 || true
+    python3 tools/count_tests.py $reports e2e=build/e2e.xml
+}
+
+# check NAME CMD...: one item of lint.
+check() {
+    item=$1
+    shift
+    say "--- $item"
+    if "$@" >&2; then
+        n_passed=$((n_passed + 1))
+    else
+        n_failed=$((n_failed + 1))
+        say "FAILED: $item"
+    fi
+}
+
+c_files() {
+    find src include bench tests tools -name '*.c' -o -name '*.h' -o -name '*.def' | sort
+}
+
+lint_format() {
+    c_files | grep -v '\.def$' | xargs "$clang_bin"clang-format$suffix --dry-run -Werror
+}
+
+lint_tidy() {
+    "$clang_bin"run-clang-tidy$suffix -p "build/$tidy_build" -quiet -j "$(getconf _NPROCESSORS_ONLN)" \
+        -clang-tidy-binary "$clang_bin"clang-tidy$suffix "$PWD/src/.*" 2>&1 | grep -v '^\[\|^clang-tidy\|warnings generated' | sort -u
+}
+
+lint_cppcheck() {
+    cppcheck --enable=warning,portability,performance --std=c11 --language=c --inline-suppr --quiet \
+        --error-exitcode=1 --suppressions-list=tools/cppcheck.txt -j 2 -I src -I include src
+}
+
+# zig brings macOS's C library headers and no others: those of the portable libraries are staged in a
+# folder of their own. -I/usr/include would let Linux's in, and this check would find nothing.
+lint_macos() {
+    [ -x build/venv/bin/python ] && build/venv/bin/python -c 'import ziglang' 2>/dev/null ||
+        build/venv/bin/pip install --quiet --disable-pip-version-check ziglang==0.15.2 || return 1
+    stage=build/macos-include
+    rm -rf $stage
+    mkdir -p $stage
+    for header in pcre2.h utf8proc.h json-c histedit.h editline; do
+        cp -R "/usr/include/$header" $stage/ || return 1
+    done
+    ZIG_LOCAL_CACHE_DIR=$PWD/build/zig-cache ZIG_GLOBAL_CACHE_DIR=$PWD/build/zig-cache
+    export ZIG_LOCAL_CACHE_DIR ZIG_GLOBAL_CACHE_DIR
+    find src -name '*.c' ! -name '*_linux.c' ! -path '*/x86/*' | sort |
+        xargs -P "$(getconf _NPROCESSORS_ONLN)" -n 1 build/venv/bin/python -m ziglang cc \
+            -target aarch64-macos -mcpu=apple_m1 -std=c17 -Wall -Wextra -Werror -Wshadow -Wundef \
+            -Wvla -Wstrict-prototypes -Wmissing-prototypes -ffp-contract=off -fno-math-errno \
+            -D_POSIX_C_SOURCE=200809L -D_DARWIN_C_SOURCE '-DCAMA_VERSION="lint"' \
+            -Isrc -Iinclude -isystem $stage -fsyntax-only
+}
+
+run_lint() {
+    n_passed=0
+    n_failed=0
+    suffix=-19
+    clang_bin=
+    tidy_build=lint
+    if [ "$system" = Darwin ]; then
+        suffix=
+        clang_bin=$(brew --prefix llvm@19)/bin/
+        tidy_build=release # the system's cc is clang
+    fi
+    check 'include order' python3 tools/check_includes.py
+    check 'clang-format' lint_format
+    check 'release build, warnings as errors' build release
+    if [ "$system" = Linux ]; then
+        check 'clang build, warnings as errors' build lint
+    fi
+    check 'clang-tidy' lint_tidy
+    check 'cppcheck' lint_cppcheck
+    if [ "$system" = Linux ]; then
+        check 'every portable file compiled for macOS' lint_macos
+    fi
+    printf '%d passed, %d failed\n' "$n_passed" "$n_failed"
+    [ "$n_failed" -eq 0 ]
+}
+
+# What a target finds goes to build/fuzz/corpus; the corpus in the tree is only read.
+run_fuzz() {
+    n_passed=0
+    n_failed=0
+    build fuzz
+    for file in tests/fuzz/fuzz_*.c; do
+        target=$(basename "$file" .c)
+        [ -x "build/fuzz/$target" ] || continue
+        corpus=${target#fuzz_}
+        mkdir -p "build/fuzz/corpus/$corpus" build/fuzz/crashes
+        check "$target" "build/fuzz/$target" "-max_total_time=$1" -timeout=20 -rss_limit_mb=2048 \
+            -print_final_stats=1 -verbosity=0 "-artifact_prefix=build/fuzz/crashes/$target-" \
+            "build/fuzz/corpus/$corpus" "tests/fuzz/corpus/$corpus"
+    done
+    printf '%d passed, %d failed\n' "$n_passed" "$n_failed"
+    [ "$n_failed" -eq 0 ]
+}
