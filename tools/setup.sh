@@ -17,6 +17,10 @@ brew_lint='cmocka llvm@19 cppcheck'
 brew_fuzz='llvm@19'
 brew_bench='node'
 
+# The Python that the packages above belong to: another one may come first in PATH.
+python=python3
+if has apt-get; then python=/usr/bin/python3; fi
+
 system=$(uname -s)
 machine=$(uname -m)
 
@@ -85,11 +89,19 @@ need() {
     fi
 }
 
+# What the end-to-end tests import: packages of the system with apt-get, of our own with brew.
+need_pytest() {
+    has apt-get && return 0
+    need_venv
+    python=build/venv/bin/python
+    $python -c 'import pytest, numpy' 2>/dev/null || $python -m pip install --quiet pytest numpy >&2
+}
+
 # A Python environment of our own: pip may not write into the system's.
 need_venv() {
     [ -x build/venv/bin/pip ] && return 0
     need venv
     say "making build/venv"
     rm -rf build/venv
-    python3 -m venv build/venv || die "python3 -m venv failed"
+    $python -m venv build/venv || die "$python -m venv failed"
 }

@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#undef err_set /* macros for static analysis only: see err.h */
+#undef err_wrap
+
 /* vsnprintf cuts at a byte; step back so that the text stays valid UTF-8. */
 static void trim_cut_character(char *text, size_t n_text)
 {

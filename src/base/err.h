@@ -25,4 +25,9 @@ cama_err err_set(err_info *err, cama_err code, const char *fmt, ...) ERR_PRINTF(
 /* Puts "fmt...: " before the text that a lower room left; code is kept and returned. */
 cama_err err_wrap(err_info *err, cama_err code, const char *fmt, ...) ERR_PRINTF(3, 4);
 
+#ifdef __clang_analyzer__ /* it does not look into err.c: what comes back is the code itself */
+#define err_set(err, code, ...) (err_set(err, code, __VA_ARGS__), (code))
+#define err_wrap(err, code, ...) (err_wrap(err, code, __VA_ARGS__), (code))
+#endif
+
 #endif
