@@ -190,4 +190,10 @@ void quant_scales_Q3_K(const uint8_t packed[12], int8_t out[16]);
 /* Scale and minimum, 0..63 each, of sub-block s (0..7) of a Q4_K or Q5_K block. */
 void quant_scale_min_K(const uint8_t packed[12], int s, uint8_t *out_scale, uint8_t *out_min);
 
+/* What a nibble of MXFP4 and NVFP4 stands for, twofold; and half of the scale that goes with it, so
+ * that value * scale is the weight. */
+extern const int8_t quant_fp4_values[16];
+float quant_half_e8m0(uint8_t e);
+float quant_half_ue4m3(uint8_t v);
+
 #endif

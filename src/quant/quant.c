@@ -49,12 +49,22 @@ void quant_deq_F64(const void *block, float *out)
 
 /* NULL: integers, which have no weights. */
 static quant_deq_fn *const deq_table[QUANT_N_TYPE] = {
-    [QUANT_F32] = quant_deq_F32,   [QUANT_F16] = quant_deq_F16,   [QUANT_BF16] = quant_deq_BF16,
-    [QUANT_F64] = quant_deq_F64,   [QUANT_Q4_0] = quant_deq_Q4_0, [QUANT_Q4_1] = quant_deq_Q4_1,
-    [QUANT_Q5_0] = quant_deq_Q5_0, [QUANT_Q5_1] = quant_deq_Q5_1, [QUANT_Q8_0] = quant_deq_Q8_0,
-    [QUANT_Q8_1] = quant_deq_Q8_1, [QUANT_Q2_K] = quant_deq_Q2_K, [QUANT_Q3_K] = quant_deq_Q3_K,
-    [QUANT_Q4_K] = quant_deq_Q4_K, [QUANT_Q5_K] = quant_deq_Q5_K, [QUANT_Q6_K] = quant_deq_Q6_K,
-    [QUANT_Q8_K] = quant_deq_Q8_K,
+    [QUANT_F32] = quant_deq_F32,         [QUANT_F16] = quant_deq_F16,
+    [QUANT_BF16] = quant_deq_BF16,       [QUANT_F64] = quant_deq_F64,
+    [QUANT_Q4_0] = quant_deq_Q4_0,       [QUANT_Q4_1] = quant_deq_Q4_1,
+    [QUANT_Q5_0] = quant_deq_Q5_0,       [QUANT_Q5_1] = quant_deq_Q5_1,
+    [QUANT_Q8_0] = quant_deq_Q8_0,       [QUANT_Q8_1] = quant_deq_Q8_1,
+    [QUANT_Q2_K] = quant_deq_Q2_K,       [QUANT_Q3_K] = quant_deq_Q3_K,
+    [QUANT_Q4_K] = quant_deq_Q4_K,       [QUANT_Q5_K] = quant_deq_Q5_K,
+    [QUANT_Q6_K] = quant_deq_Q6_K,       [QUANT_Q8_K] = quant_deq_Q8_K,
+    [QUANT_IQ2_XXS] = quant_deq_IQ2_XXS, [QUANT_IQ2_XS] = quant_deq_IQ2_XS,
+    [QUANT_IQ2_S] = quant_deq_IQ2_S,     [QUANT_IQ3_XXS] = quant_deq_IQ3_XXS,
+    [QUANT_IQ3_S] = quant_deq_IQ3_S,     [QUANT_IQ1_S] = quant_deq_IQ1_S,
+    [QUANT_IQ1_M] = quant_deq_IQ1_M,     [QUANT_IQ4_NL] = quant_deq_IQ4_NL,
+    [QUANT_IQ4_XS] = quant_deq_IQ4_XS,   [QUANT_TQ1_0] = quant_deq_TQ1_0,
+    [QUANT_TQ2_0] = quant_deq_TQ2_0,     [QUANT_Q1_0] = quant_deq_Q1_0,
+    [QUANT_Q2_0] = quant_deq_Q2_0,       [QUANT_MXFP4] = quant_deq_MXFP4,
+    [QUANT_NVFP4] = quant_deq_NVFP4,
 };
 
 static quant_enc_fn *const enc_table[QUANT_N_TYPE] = {

@@ -18,6 +18,14 @@ quant_deq_fn quant_deq_Q8_0, quant_deq_Q8_1;
 quant_deq_fn quant_deq_Q2_K, quant_deq_Q3_K, quant_deq_Q4_K, quant_deq_Q5_K;
 quant_deq_fn quant_deq_Q6_K, quant_deq_Q8_K;
 
+/* quant_iq.c */
+quant_deq_fn quant_deq_IQ2_XXS, quant_deq_IQ2_XS, quant_deq_IQ2_S, quant_deq_IQ3_XXS;
+quant_deq_fn quant_deq_IQ3_S, quant_deq_IQ1_S, quant_deq_IQ1_M, quant_deq_IQ4_NL;
+quant_deq_fn quant_deq_IQ4_XS;
+/* quant_small.c */
+quant_deq_fn quant_deq_TQ1_0, quant_deq_TQ2_0, quant_deq_Q1_0, quant_deq_Q2_0;
+quant_deq_fn quant_deq_MXFP4, quant_deq_NVFP4;
+
 /* One block from block_n finite floats (quant_legacy.c). */
 typedef void quant_enc_fn(const float *x, void *block);
 
