@@ -1,0 +1,11 @@
+# bench/: the driver that runs cama and a peer in turn, and the writer of synthetic models.
+if(NOT EXISTS ${CMAKE_SOURCE_DIR}/bench/worker_cama.c OR NOT TARGET room_cama OR NOT TARGET room_bench)
+    return()
+endif()
+file(GLOB bench_files CONFIGURE_DEPENDS bench/*.c)
+list(FILTER bench_files EXCLUDE REGEX "/synth\\.c$")
+add_executable(cama_bench ${bench_files})
+target_include_directories(cama_bench PRIVATE bench)
+target_link_libraries(cama_bench PRIVATE room_bench room_cama ${CMAKE_DL_LIBS})
+add_executable(cama_synth bench/synth.c)
+target_link_libraries(cama_synth PRIVATE room_quant)
