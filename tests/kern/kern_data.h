@@ -89,6 +89,11 @@ static inline void kern_data_blocks(quant_type t, uint8_t *out, size_t n, uint32
             kern_data_floats((float *)(void *)block, 1, kern_data_next(&s));
             continue;
         }
+        if (t == QUANT_F64) {
+            const double x = (double)(int32_t)kern_data_next(&s) * 0x1p-31 - 0.5;
+            memcpy(block, &x, sizeof x);
+            continue;
+        }
         if (t == QUANT_BF16) {
             block[1] = (uint8_t)((block[1] & 0x80) | 0x3E);
             continue;

@@ -1,6 +1,9 @@
 #include "kern/tiers.h"
 
+#include "kern/x86/tier_avx512.h"
+
 void kern_init_avx512(kern_table *k)
 {
-    (void)k;
+    k->tier = "avx512-vnni";
+    avx512_init_i8(k);
 }

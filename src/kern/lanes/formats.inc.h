@@ -1,0 +1,185 @@
+/* formats.inc.h - blocks of V_N weight rows at once, a row in each lane.
+ *
+ * The rows are `stride` bytes apart in the file. Each STEP_<format>(p, stride, ctx) reads one block
+ * of every row, makes for each 32 columns 8 words of byte weights (word j: columns 4j .. 4j + 3)
+ * with their scales and minima, and hands them in order to EMIT(ctx, block, traits), which the
+ * including file defines together with STEP. Nothing past the block is read.
+ */
+
+#define NIBBLES 0x0F0F0F0Fu
+
+/* Q4_0: f16 d, 16 bytes. */
+V_INLINE void STEP(Q4_0)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
+{
+    lane_block b;
+    vu c[4];
+    v_load_rows(p + 2, stride, c);
+    lane_nibbles(c, b.w);
+    b.scale[0] = v_f16(v_load_rows_u16(p, stride));
+    EMIT(ctx, &b, LANE_Q4_0);
+}
+
+V_INLINE void STEP(Q4_1)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
+{
+    lane_block b;
+    vu c[4];
+    v_load_rows(p + 4, stride, c);
+    lane_nibbles(c, b.w);
+    const vu dm = v_load_rows_u32(p, stride);
+    b.scale[0] = v_f16(dm);
+    b.min[0] = v_f16(dm >> 16);
+    EMIT(ctx, &b, LANE_Q4_1);
+}
+
+/* Four blocks of Q4_1 are 80 bytes: five runs of 16, so that d and m come with the rest. */
+V_INLINE void STEP(Q4_1_x4)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
+{
+    vu c[20];
+    for (size_t i = 0; i < 5; i++)
+        v_load_rows(p + 16 * i, stride, c + 4 * i);
+    V_UNROLL for (size_t i = 0; i < 4; i++)
+    {
+        lane_block b;
+        lane_nibbles(c + 5 * i + 1, b.w);
+        b.scale[0] = v_f16(c[5 * i]);
+        b.min[0] = v_f16(c[5 * i] >> 16);
+        EMIT(ctx, &b, LANE_Q4_1);
+    }
+}
+
+V_INLINE void STEP(Q5_0)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
+{
+    lane_block b;
+    vu c[4];
+    v_load_rows(p + 6, stride, c);
+    lane_nibbles(c, b.w);
+    lane_fifth_bits(v_load_rows_u32(p + 2, stride), b.w);
+    b.scale[0] = v_f16(v_load_rows_u16(p, stride));
+    EMIT(ctx, &b, LANE_Q5_0);
+}
+
+V_INLINE void STEP(Q5_1)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
+{
+    lane_block b;
+    vu c[4];
+    v_load_rows(p + 8, stride, c);
+    lane_nibbles(c, b.w);
+    lane_fifth_bits(v_load_rows_u32(p + 4, stride), b.w);
+    const vu dm = v_load_rows_u32(p, stride);
+    b.scale[0] = v_f16(dm);
+    b.min[0] = v_f16(dm >> 16);
+    EMIT(ctx, &b, LANE_Q5_1);
+}
+
+V_INLINE void STEP(Q8_0)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
+{
+    lane_block b;
+    v_load_rows(p + 2, stride, b.w);
+    v_load_rows(p + 18, stride, b.w + 4);
+    V_UNROLL for (size_t j = 0; j < 8; j++) b.w[j] = v_s8(b.w[j]);
+    b.scale[0] = v_f16(v_load_rows_u16(p, stride));
+    EMIT(ctx, &b, LANE_Q8_0);
+}
+
+V_INLINE void STEP(IQ4_NL)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
+{
+    lane_block b;
+    vu c[4];
+    v_load_rows(p + 2, stride, c);
+    lane_codes(c, lane_iq4_codes, b.w);
+    b.scale[0] = v_f16(v_load_rows_u16(p, stride));
+    EMIT(ctx, &b, LANE_IQ4_NL);
+}
+
+/* Scales and minima of Q4_K and Q5_K: h is the 16 bytes of d, dmin, scales[12]. */
+V_INLINE void STEP(k_scales)(const vu h[4], lane_k *out)
+{
+    out->d = v_f16(h[0]);
+    out->dmin = -v_f16(h[0] >> 16);
+    out->sc[0] = h[1] & 0x3F3F3F3Fu;
+    out->mn[0] = h[2] & 0x3F3F3F3Fu;
+    out->sc[1] = (h[3] & NIBBLES) | (h[1] >> 2 & 0x30303030u);
+    out->mn[1] = (h[3] >> 4 & NIBBLES) | (h[2] >> 2 & 0x30303030u);
+}
+
+V_INLINE void STEP(k_block_scale)(const lane_k *k, size_t s, lane_block *b)
+{
+    b->scale[0] = k->d * v_float((vi)(k->sc[s / 4] >> (uint32_t)(8 * (s % 4)) & 255u));
+    b->min[0] = k->dmin * v_float((vi)(k->mn[s / 4] >> (uint32_t)(8 * (s % 4)) & 255u));
+}
+
+V_INLINE void STEP(Q4_K)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
+{
+    lane_block b;
+    lane_k k;
+    vu h[4], c[8];
+    v_load_rows(p, stride, h);
+    STEP(k_scales)(h, &k);
+    V_UNROLL for (size_t s = 0; s < 8; s += 2)
+    {
+        v_load_rows(p + 16 + 16 * s, stride, c);
+        v_load_rows(p + 32 + 16 * s, stride, c + 4);
+        V_UNROLL for (size_t j = 0; j < 8; j++) b.w[j] = c[j] & NIBBLES;
+        STEP(k_block_scale)(&k, s, &b);
+        EMIT(ctx, &b, LANE_Q4_K);
+        V_UNROLL for (size_t j = 0; j < 8; j++) b.w[j] = c[j] >> 4 & NIBBLES;
+        STEP(k_block_scale)(&k, s + 1, &b);
+        EMIT(ctx, &b, LANE_Q4_K);
+    }
+}
+
+V_INLINE void STEP(Q5_K)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
+{
+    lane_block b;
+    lane_k k;
+    vu h[4], c[8], high[8];
+    v_load_rows(p, stride, h);
+    STEP(k_scales)(h, &k);
+    v_load_rows(p + 16, stride, high);
+    v_load_rows(p + 32, stride, high + 4);
+    V_UNROLL for (uint32_t s = 0; s < 8; s += 2)
+    {
+        v_load_rows(p + 48 + 16 * s, stride, c);
+        v_load_rows(p + 64 + 16 * s, stride, c + 4);
+        V_UNROLL for (size_t j = 0; j < 8; j++) b.w[j] =
+            (c[j] & NIBBLES) | (high[j] >> s & 0x01010101u) << 4;
+        STEP(k_block_scale)(&k, s, &b);
+        EMIT(ctx, &b, LANE_Q5_K);
+        V_UNROLL for (size_t j = 0; j < 8; j++) b.w[j] =
+            (c[j] >> 4 & NIBBLES) | (high[j] >> (s + 1) & 0x01010101u) << 4;
+        STEP(k_block_scale)(&k, s + 1, &b);
+        EMIT(ctx, &b, LANE_Q5_K);
+    }
+}
+
+/* Signed byte s % 4 of the words as floats. */
+V_INLINE vf STEP(signed_byte)(const vu *words, size_t s)
+{
+    const vi up = (vi)(words[s / 4] << (uint32_t)(24 - 8 * (s % 4)));
+    return v_float(up >> 24);
+}
+
+V_INLINE void STEP(Q6_K)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
+{
+    lane_block b;
+    vu low[16], high[8], sc[4];
+    v_load_rows(p + 192, stride, sc);
+    const vf d = v_f16(v_load_rows_u16(p + 208, stride));
+    for (size_t half = 0; half < 2; half++) {
+        V_UNROLL for (size_t i = 0; i < 4; i++)
+            v_load_rows(p + 64 * half + 16 * i, stride, low + 4 * i);
+        v_load_rows(p + 128 + 32 * half, stride, high);
+        v_load_rows(p + 144 + 32 * half, stride, high + 4);
+        V_UNROLL for (uint32_t f = 0; f < 4; f++)
+        {
+            const vu *from = low + 8 * (f & 1);
+            V_UNROLL for (size_t j = 0; j < 8; j++) b.w[j] =
+                (from[j] >> (f < 2 ? 0u : 4u) & NIBBLES) | (high[j] >> 2 * f & 0x03030303u) << 4;
+            b.scale[0] = d * STEP(signed_byte)(sc + 2 * half, 2 * f);
+            b.scale[1] = d * STEP(signed_byte)(sc + 2 * half, 2 * f + 1);
+            EMIT(ctx, &b, LANE_Q6_K);
+        }
+    }
+}
+
+#undef NIBBLES

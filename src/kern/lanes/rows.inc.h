@@ -1,0 +1,40 @@
+/* rows.inc.h - V_N weight rows at a time from any slice. */
+
+/* Lanes [l0, l1) are rows base + l0 ... of the slice; the lanes before are rows done already. */
+typedef struct row_group {
+    size_t base, stride;
+    size_t l0, l1;
+} row_group;
+
+/* The group that begins at row. The last one of a slice reaches back, so that no row past the
+ * matrix is read; where that is impossible every lane reads the same row and one is kept. */
+V_INLINE row_group row_group_at(const kern_weight *w, size_t row, size_t row1)
+{
+    const size_t left = row1 - row;
+    if (left >= V_N)
+        return (row_group){row, w->row_bytes, 0, V_N};
+    if (row1 >= V_N)
+        return (row_group){row1 - V_N, w->row_bytes, V_N - left, V_N};
+    return (row_group){row, 0, 0, 1};
+}
+
+V_INLINE size_t row_group_next(const row_group *g)
+{
+    return g->base + g->l1;
+}
+
+V_INLINE void store_out(const kern_out *out, size_t a_row, const row_group *g, vf acc)
+{
+    float *y = out->y + a_row * out->ld + g->base;
+    if (g->l0 == 0 && g->l1 == V_N) {
+        if (out->bias)
+            acc += v_load(out->bias + g->base);
+        v_store(y, out->add ? acc + v_load(y) : acc);
+        return;
+    }
+    if (out->bias)
+        acc += v_load_part(out->bias + g->base, g->l0, g->l1);
+    if (out->add)
+        acc += v_load_part(y, g->l0, g->l1);
+    v_store_part(y, acc, g->l0, g->l1);
+}

@@ -1,0 +1,79 @@
+/* i8_avx512.c - KERN_I8 products with VNNI. */
+#include "kern/x86/tier_avx512.h"
+
+#include <assert.h>
+
+#include "kern/unpack.h"
+#include "kern/x86/vec_avx512.h"
+
+/* Largest magnitude of 32 values. */
+V_INLINE float v_amax32(const float *x)
+{
+    const __m512 a = _mm512_abs_ps(_mm512_loadu_ps(x));
+    return _mm512_reduce_max_ps(_mm512_max_ps(a, _mm512_abs_ps(_mm512_loadu_ps(x + 16))));
+}
+
+/* q = round(x * inv) within +-127, and the sums of each 16. */
+V_INLINE void v_round32(const float *x, float inv, int8_t q[32], int32_t sum[2])
+{
+    const __m512i lim = _mm512_set1_epi32(127);
+    for (size_t i = 0; i < 2; i++) {
+        const __m512 y = _mm512_mul_ps(_mm512_loadu_ps(x + 16 * i), _mm512_set1_ps(inv));
+        __m512i r = _mm512_min_epi32(_mm512_cvtps_epi32(y), lim);
+        r = _mm512_max_epi32(r, _mm512_sub_epi32(_mm512_setzero_si512(), lim));
+        _mm_storeu_si128((__m128i *)(void *)(q + 16 * i), _mm512_cvtepi32_epi8(r));
+        sum[i] = _mm512_reduce_add_epi32(r);
+    }
+}
+
+#define V_S8_APART 0          /* signed weights have the offset of v_s8 and nothing else */
+#define V_S8_FLIP 0x80808080u /* v_s8 of one word */
+
+#include "kern/lanes/block.inc.h"
+#include "kern/lanes/acts.inc.h"
+#include "kern/lanes/rows.inc.h"
+#include "kern/lanes/panel.inc.h"
+
+#define TILE_W 1
+#include "kern/lanes/tile.inc.h"
+#define TILE_W 2
+#include "kern/lanes/tile.inc.h"
+#define TILE_W 3
+#include "kern/lanes/tile.inc.h"
+#define TILE_W 4
+#include "kern/lanes/tile.inc.h"
+#define TILE_W 5
+#include "kern/lanes/tile.inc.h"
+#define TILE_W 6
+#include "kern/lanes/tile.inc.h"
+#define TILE_W 7
+#include "kern/lanes/tile.inc.h"
+#define TILE_W 8
+#include "kern/lanes/tile.inc.h"
+#define TILE_W 9
+#include "kern/lanes/tile.inc.h"
+#define TILE_W 10
+#include "kern/lanes/tile.inc.h"
+#define TILE_W 11
+#include "kern/lanes/tile.inc.h"
+#define TILE_W 12
+#include "kern/lanes/tile.inc.h"
+
+static tile_fn *const *const tiles_of_width[V_TILE_COLS + 1] = {
+    NULL,    tiles_1, tiles_2, tiles_3,  tiles_4,  tiles_5,  tiles_6,
+    tiles_7, tiles_8, tiles_9, tiles_10, tiles_11, tiles_12,
+};
+
+#include "kern/lanes/gemm.inc.h"
+
+void avx512_init_i8(kern_table *k)
+{
+    k->row_step = V_TILE_COLS;
+    k->w_step = PANEL_ROWS;
+    k->acts_bytes = lane_acts_bytes;
+    k->acts_quantize = lane_acts_quantize;
+    k->scratch_bytes = lane_scratch_bytes;
+    for (size_t t = 0; t < QUANT_N_TYPE; t++)
+        if (kern_unpack_table[t].unpack)
+            k->gemv[t] = k->gemm[t] = lane_gemm;
+}

@@ -1,0 +1,162 @@
+/* vec_avx512.h - the vocabulary of the avx512-vnni tier: 16 lanes of 32 bits.
+ *
+ * Arithmetic, bit operations and shifts are the compilers' own vector operators; here is only what
+ * they lack. Included by *_avx512.c alone. vec_avx2.h and vec_dotprod.h say the same words.
+ */
+#ifndef KERN_X86_VEC_AVX512_H
+#define KERN_X86_VEC_AVX512_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define V_N 16         /* lanes */
+#define V_TILE_VECS 2  /* row vectors in a tile: 32 rows */
+#define V_TILE_COLS 12 /* and columns: 24 sums, 2 weights and 1 activation in registers */
+#define V_S8_SHIFT 7   /* log2 of what v_s8 adds to a signed weight */
+#define V_INLINE static inline __attribute__((always_inline))
+
+typedef int32_t vi __attribute__((vector_size(64)));
+typedef uint32_t vu __attribute__((vector_size(64)));
+typedef float vf __attribute__((vector_size(64)));
+
+V_INLINE vf v_set(float x)
+{
+    return (vf)_mm512_set1_ps(x);
+}
+
+V_INLINE vi v_set_i(int32_t x)
+{
+    return (vi)_mm512_set1_epi32(x);
+}
+
+V_INLINE vf v_load(const float *p)
+{
+    return (vf)_mm512_loadu_ps(p);
+}
+
+V_INLINE void v_store(float *p, vf x)
+{
+    _mm512_storeu_ps(p, (__m512)x);
+}
+
+V_INLINE vu v_load_u(const void *p)
+{
+    return (vu)_mm512_loadu_si512(p);
+}
+
+V_INLINE void v_store_u(void *p, vu x)
+{
+    _mm512_storeu_si512(p, (__m512i)x);
+}
+
+/* Lanes [l0, l1) only. */
+V_INLINE __mmask16 v_lanes(size_t l0, size_t l1)
+{
+    return (__mmask16)((1u << l1) - (1u << l0));
+}
+
+V_INLINE vf v_load_part(const float *p, size_t l0, size_t l1)
+{
+    return (vf)_mm512_maskz_loadu_ps(v_lanes(l0, l1), p);
+}
+
+V_INLINE void v_store_part(float *p, vf x, size_t l0, size_t l1)
+{
+    _mm512_mask_storeu_ps(p, v_lanes(l0, l1), (__m512)x);
+}
+
+V_INLINE vf v_fma(vf a, vf b, vf c)
+{
+    return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+
+V_INLINE vf v_float(vi x)
+{
+    return (vf)_mm512_cvtepi32_ps((__m512i)x);
+}
+
+/* The f16 in the low half of each lane. */
+V_INLINE vf v_f16(vu x)
+{
+    return (vf)_mm512_cvtph_ps(_mm512_cvtepi32_epi16((__m512i)x));
+}
+
+/* One 32-bit word of memory in every lane. */
+V_INLINE vu v_spread(const void *p)
+{
+    int32_t x;
+    memcpy(&x, p, sizeof x);
+    return (vu)_mm512_set1_epi32(x);
+}
+
+/* acc + the four products of bytes in each lane: w unsigned, q signed. One instruction each, in
+ * assembler because gcc 12 copies and spills the sums of a large tile when it sees intrinsics. */
+V_INLINE vi v_dot(vi acc, vu w, vu q)
+{
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(w), "v"(q));
+    return acc;
+}
+
+/* The same for weights that went through v_s8. */
+V_INLINE vi v_dot_s8(vi acc, vu w, vu q)
+{
+    return v_dot(acc, w, q);
+}
+
+/* Signed bytes made fit for v_dot_s8. */
+V_INLINE vu v_s8(vu w)
+{
+    return w ^ 0x80808080u;
+}
+
+/* Bytes of idx (below 16) replaced by those of the table. */
+V_INLINE vu v_lookup(const int8_t table[16], vu idx)
+{
+    const __m128i t = _mm_loadu_si128((const __m128i *)(const void *)table);
+    return (vu)_mm512_shuffle_epi8(_mm512_broadcast_i32x4(t), (__m512i)idx);
+}
+
+V_INLINE __m512i v_four_rows(const uint8_t *p, size_t stride)
+{
+    const __m128i *r0 = (const void *)p, *r1 = (const void *)(p + 4 * stride);
+    const __m128i *r2 = (const void *)(p + 8 * stride), *r3 = (const void *)(p + 12 * stride);
+    __m512i x = _mm512_castsi128_si512(_mm_loadu_si128(r0));
+    x = _mm512_inserti32x4(x, _mm_loadu_si128(r1), 1);
+    x = _mm512_inserti32x4(x, _mm_loadu_si128(r2), 2);
+    return _mm512_inserti32x4(x, _mm_loadu_si128(r3), 3);
+}
+
+/* 16 bytes of each of V_N rows: out[i] has word i of row r in lane r. */
+V_INLINE void v_load_rows(const uint8_t *p, size_t stride, vu out[4])
+{
+    const __m512i r0 = v_four_rows(p, stride), r1 = v_four_rows(p + stride, stride);
+    const __m512i r2 = v_four_rows(p + 2 * stride, stride);
+    const __m512i r3 = v_four_rows(p + 3 * stride, stride);
+    const __m512i a = _mm512_unpacklo_epi32(r0, r1), b = _mm512_unpackhi_epi32(r0, r1);
+    const __m512i c = _mm512_unpacklo_epi32(r2, r3), d = _mm512_unpackhi_epi32(r2, r3);
+    out[0] = (vu)_mm512_unpacklo_epi64(a, c);
+    out[1] = (vu)_mm512_unpackhi_epi64(a, c);
+    out[2] = (vu)_mm512_unpacklo_epi64(b, d);
+    out[3] = (vu)_mm512_unpackhi_epi64(b, d);
+}
+
+/* The 16 bits at p of each row, in the low half of its lane. */
+V_INLINE vu v_load_rows_u16(const uint8_t *p, size_t stride)
+{
+    uint16_t lane[V_N];
+    for (size_t r = 0; r < V_N; r++)
+        memcpy(&lane[r], p + r * stride, 2);
+    return (vu)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)lane));
+}
+
+V_INLINE vu v_load_rows_u32(const uint8_t *p, size_t stride)
+{
+    uint32_t lane[V_N];
+    for (size_t r = 0; r < V_N; r++)
+        memcpy(&lane[r], p + r * stride, 4);
+    return v_load_u(lane);
+}
+
+#endif
