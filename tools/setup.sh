@@ -46,7 +46,7 @@ need_apt() {
     say "installing (apt-get):$missing"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
     # $missing is a list of words
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >&2 ||
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o Dpkg::Use-Pty=0 --no-install-recommends $missing >&2 ||
         die "apt-get could not install:$missing"
 }
 
