@@ -24,6 +24,8 @@ if(EXISTS ${CMAKE_SOURCE_DIR}/src/cama.c AND NOT CAMA_ROOMS_LEFT_OUT)
     set_target_properties(cama_shared PROPERTIES VERSION ${PROJECT_VERSION}
         SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
 
+    # cama.pc finds the rest from where it lies itself: the prefix is chosen when installing.
+    file(RELATIVE_PATH CAMA_PC_UP /p/${CMAKE_INSTALL_LIBDIR}/pkgconfig /p)
     configure_file(cmake/cama.pc.in cama.pc @ONLY)
     install(FILES include/cama.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
     install(FILES ${CMAKE_BINARY_DIR}/cama.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
