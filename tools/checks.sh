@@ -133,19 +133,28 @@ run_lint() {
     [ "$n_failed" -eq 0 ]
 }
 
-# What a target finds goes to build/fuzz/corpus; the corpus in the tree is only read.
+# fuzz_one TARGET SECONDS: what it finds goes to build/fuzz/corpus; the corpus in the tree is only read.
+fuzz_one() {
+    corpus=${1#fuzz_}
+    mkdir -p "build/fuzz/corpus/$corpus" build/fuzz/crashes
+    if "build/fuzz/$1" "-max_total_time=$2" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+        "-artifact_prefix=build/fuzz/crashes/$1-" "build/fuzz/corpus/$corpus" \
+        "tests/fuzz/corpus/$corpus" >"build/fuzz/$1.log" 2>&1; then
+        grep 'executed_units\|new_units\|peak_rss' "build/fuzz/$1.log"
+    else
+        tail -n 60 "build/fuzz/$1.log"
+        return 1
+    fi
+}
+
 run_fuzz() {
     n_passed=0
     n_failed=0
-    build fuzz
-    for file in tests/fuzz/fuzz_*.c; do
-        target=$(basename "$file" .c)
-        [ -x "build/fuzz/$target" ] || continue
-        corpus=${target#fuzz_}
-        mkdir -p "build/fuzz/corpus/$corpus" build/fuzz/crashes
-        check "$target" "build/fuzz/$target" "-max_total_time=$1" -timeout=20 -rss_limit_mb=2048 \
-            -print_final_stats=1 -verbosity=0 "-artifact_prefix=build/fuzz/crashes/$target-" \
-            "build/fuzz/corpus/$corpus" "tests/fuzz/corpus/$corpus"
+    targets=
+    for file in tests/fuzz/fuzz_*.c; do targets="$targets $(basename "$file" .c)"; done
+    build fuzz $targets
+    for target in $targets; do
+        check "$target" fuzz_one "$target" "$1"
     done
     printf '%d passed, %d failed\n' "$n_passed" "$n_failed"
     [ "$n_failed" -eq 0 ]
