@@ -226,8 +226,10 @@ static void load(sampler *s, const sample_row *row, sample_set *set)
     set->n = n_row < s->cap ? n_row : s->cap;
     set->sorted = row->cand != NULL;
     for (size_t i = 0; i < set->n; i++) {
-        s->item[i] = row->cand ? (sample_item){.id = row->cand[i].id, .logit = row->cand[i].logit}
-                               : (sample_item){.id = (int32_t)i, .logit = row->logits[i]};
+        const int32_t id = row->cand ? row->cand[i].id : (int32_t)i;
+        const float logit = row->cand ? row->cand[i].logit : row->logits[i];
+        /* What is not a number is never chosen, and never spoils a sum. */
+        s->item[i] = (sample_item){.id = id, .logit = isnan(logit) ? -INFINITY : logit};
     }
 }
 

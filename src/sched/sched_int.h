@@ -1,0 +1,96 @@
+/* sched_int.h - jobs and steps, shared by the files of this room. */
+#ifndef SCHED_SCHED_INT_H
+#define SCHED_SCHED_INT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "kv/kv_tree.h"
+#include "sched/sched.h"
+
+typedef enum job_state {
+    JOB_WAITING, /* in the queue: no sequence */
+    JOB_RUNNING,
+    JOB_PAUSED, /* its sink is full */
+    JOB_OVER    /* told its end; retired at the end of the tick */
+} job_state;
+
+/* A job is a run of tokens of which n_done are in the engine: reading the prompt and answering
+ * differ only in how many are left. Preempted, it has none there and reads everything again. */
+typedef struct sched_job sched_job;
+struct sched_job {
+    sched_job *next;                /* in its list */
+    sched_job *all_prev, *all_next; /* under the lock: every job, for sched_cancel */
+    sched_job_id id;
+    sched_kind kind;
+    job_state state;
+    bool no_reuse, keep;  /* keep: the sequence may be cached when the job is over */
+    atomic_bool canceled; /* relaxed: a flag that nothing else is ordered by */
+    int32_t *ids;         /* [cap]: prompt, then answer */
+    size_t n_id, cap, n_prompt, n_cached, n_done, n_token;
+    int32_t n_predict;
+    int32_t seq; /* -1: none */
+    bool in_flight;
+    sampler *sampler;
+    stream *stream;
+    uint64_t submit_ns, admit_ns, first_ns, last_ns;
+};
+
+typedef struct job_list {
+    sched_job *head, **tail;
+    uint32_t n;
+} job_list;
+
+void list_init(job_list *l);
+void list_append(job_list *l, sched_job *j);
+void list_prepend(job_list *l, sched_job *j);
+sched_job *list_take(job_list *l); /* the first, or NULL */
+void list_remove(job_list *l, sched_job *j);
+
+/* A submitted batch and whose rows it holds. */
+typedef struct sched_step {
+    engine_ticket ticket;
+    bool live;
+    engine_row *rows;   /* [n_batch] */
+    sched_job **of_row; /* [n_batch] */
+    size_t n_row;
+    uint32_t n_candidate;
+} sched_step;
+
+struct sched {
+    sched_opts o;
+    kv_tree *tree;    /* NULL: no prefix reuse */
+    job_list waiting; /* engine thread's, in order; preempted jobs first */
+    job_list running;
+    sched_step steps[2]; /* the second is used when o.ahead */
+    int i_step;          /* the one to fill next */
+    sample_cand *cand;   /* [SAMPLE_MAX_NEED] scratch */
+    uint64_t *keys;      /* [n_ctx + 1] scratch */
+
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t wake;
+    job_list incoming;
+    uint32_t n_queued; /* incoming and waiting together */
+    sched_job_id last_id;
+    sched_job *all;
+    bool stop, woken;
+    sched_stat stat;
+};
+
+void job_free(sched *s, sched_job *j); /* unlinks it from `all` */
+/* Ends a job for its reader. The sequence is dealt with when it is retired. */
+void job_end(sched_job *j, stream_reason reason, bool context_full);
+void job_fail(sched_job *j, const err_info *err);
+
+/* sched_plan.c */
+void sched_admit(sched *s);
+void sched_plan(sched *s, sched_step *step);
+/* Gives back what the engine holds of j. */
+void sched_drop(sched *s, sched_job *j);
+
+/* sched_out.c */
+void sched_submit_step(sched *s, sched_step *step);
+void sched_collect_step(sched *s, sched_step *step);
+void sched_retire(sched *s);
+
+#endif

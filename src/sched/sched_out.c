@@ -1,0 +1,213 @@
+/* What a step gives: errors and their remedies, tokens, vectors, and the end of jobs. */
+#include "sched/sched_int.h"
+
+#include "base/clock.h"
+
+/* No row of the step was computed: its jobs are as before. */
+static void undo(sched_step *step)
+{
+    for (size_t i = 0; i < step->n_row; i++)
+        step->of_row[i]->in_flight = false;
+    step->n_row = 0;
+}
+
+static void fail_all(sched_step *step, const err_info *err)
+{
+    for (size_t i = 0; i < step->n_row; i++) {
+        if (step->of_row[i]->state != JOB_OVER)
+            job_fail(step->of_row[i], err);
+    }
+    undo(step);
+}
+
+/* Sends the youngest job that is not in a step under way back to the queue, when another one can
+ * then go on. */
+static bool preempt(sched *s)
+{
+    sched_job *youngest = NULL;
+    uint32_t n = 0;
+    for (sched_job *j = s->running.head; j; j = j->next) {
+        if (j->state == JOB_OVER)
+            continue;
+        n++;
+        if (!j->in_flight)
+            youngest = j;
+    }
+    if (n < 2 || !youngest)
+        return false;
+    list_remove(&s->running, youngest);
+    sched_drop(s, youngest);
+    youngest->state = JOB_WAITING;
+    list_prepend(&s->waiting, youngest);
+    pthread_mutex_lock(&s->lock);
+    s->n_queued++;
+    s->stat.n_preempted++;
+    pthread_mutex_unlock(&s->lock);
+    return true;
+}
+
+static void count_step(sched *s, const sched_step *step)
+{
+    pthread_mutex_lock(&s->lock);
+    s->stat.n_step++;
+    s->stat.n_row += step->n_row;
+    pthread_mutex_unlock(&s->lock);
+}
+
+void sched_submit_step(sched *s, sched_step *step)
+{
+    step->live = false;
+    while (step->n_row) {
+        const engine_batch batch = {
+            .rows = step->rows,
+            .n_row = step->n_row,
+            .n_candidate = step->n_candidate,
+        };
+        err_info err = {.code = CAMA_OK};
+        const cama_err e = s->o.vt->submit(s->o.engine, &batch, &step->ticket, &err);
+        if (!e) {
+            step->live = true;
+            count_step(s, step);
+            return;
+        }
+        if (e != CAMA_ERR_LIMIT || !s->o.causal) {
+            fail_all(step, &err);
+            return;
+        }
+        /* No free page, nothing was changed: make room, and plan anew without who had to go. */
+        if (sched_evict(s))
+            continue;
+        undo(step);
+        if (s->steps[0].live || s->steps[1].live)
+            return; /* what is under way may end and make room */
+        if (!preempt(s)) {
+            sched_plan(s, step);
+            fail_all(step, &err);
+            return;
+        }
+        sched_plan(s, step);
+    }
+}
+
+static void born(sched_job *j)
+{
+    j->last_ns = clock_now_ns();
+    if (!j->n_token)
+        j->first_ns = j->last_ns;
+    j->n_token++;
+}
+
+/* A token is chosen and told. */
+static void next_token(sched *s, sched_job *j, const engine_out *out)
+{
+    sample_row row = {.logits = out->logits, .n_cand = out->n_cand};
+    if (!out->logits) {
+        row.n_cand = out->n_cand < SAMPLE_MAX_NEED ? out->n_cand : SAMPLE_MAX_NEED;
+        for (size_t i = 0; i < row.n_cand; i++)
+            s->cand[i] = (sample_cand){out->cand[i].id, out->cand[i].logit};
+        row.cand = s->cand;
+    }
+    err_info err = {.code = CAMA_OK};
+    int32_t id;
+    if (sample_next(j->sampler, &row, &id, &err)) {
+        job_fail(j, &err);
+        return;
+    }
+    sample_accept(j->sampler, id);
+    j->ids[j->n_id++] = id;
+    born(j);
+    switch (stream_token(j->stream, id, &err)) {
+    case STREAM_RUNS:
+        break;
+    case STREAM_PAUSED:
+        j->state = JOB_PAUSED;
+        break;
+    case STREAM_ENDED:
+        job_end(j, STREAM_STOP, false);
+        return;
+    case STREAM_LEFT:
+        job_end(j, STREAM_CANCELED, false);
+        return;
+    case STREAM_BROKEN:
+        job_fail(j, &err);
+        return;
+    }
+    if (j->n_predict >= 0 && j->n_token >= (size_t)j->n_predict)
+        job_end(j, STREAM_LENGTH, false);
+    else if (j->n_id > s->o.n_ctx)
+        job_end(j, STREAM_LENGTH, true);
+}
+
+static void take_out(sched *s, sched_job *j, const engine_out *out)
+{
+    if (j->state == JOB_OVER)
+        return;
+    if (j->kind == SCHED_GENERATE) {
+        next_token(s, j, out);
+        return;
+    }
+    born(j);
+    j->n_token = 0; /* a vector is none */
+    stream_vector(j->stream, s->o.pooled ? out->pooled : out->hidden, s->o.n_embd);
+    job_end(j, STREAM_STOP, false);
+}
+
+/* The step's rows are in the engine now. */
+static void advance(sched_step *step)
+{
+    for (size_t i = 0; i < step->n_row; i++) {
+        sched_job *j = step->of_row[i];
+        j->in_flight = false;
+        j->n_done++;
+        if (j->n_done == j->n_id && j->n_predict == 0 && j->kind == SCHED_GENERATE &&
+            j->state != JOB_OVER)
+            job_end(j, STREAM_LENGTH, false);
+    }
+}
+
+void sched_collect_step(sched *s, sched_step *step)
+{
+    if (!step->live)
+        return;
+    step->live = false;
+    engine_outs outs = {0};
+    err_info err = {.code = CAMA_OK};
+    if (s->o.vt->collect(s->o.engine, step->ticket, &outs, &err)) {
+        fail_all(step, &err);
+        return;
+    }
+    advance(step);
+    for (size_t i = 0; i < outs.n; i++) {
+        if (outs.out[i].row < step->n_row)
+            take_out(s, step->of_row[outs.out[i].row], &outs.out[i]);
+    }
+    step->n_row = 0;
+}
+
+/* Keeps the sequence for the next prompt that begins alike. True: the tree has it now. */
+static bool cache(sched *s, sched_job *j)
+{
+    if (!s->tree || j->no_reuse || !j->keep || j->seq < 0 || !j->n_done)
+        return false;
+    for (size_t i = 0; i < j->n_done; i++)
+        s->keys[i] = (uint64_t)j->ids[i];
+    cama_err e;
+    do {
+        e = kv_tree_add(s->tree, &(kv_scope){0}, s->keys, j->n_done, j->seq, NULL);
+    } while (e == CAMA_ERR_LIMIT && sched_evict(s));
+    return e == CAMA_OK; /* no memory to remember it: then it is forgotten */
+}
+
+void sched_retire(sched *s)
+{
+    for (sched_job *j = s->running.head, *next; j; j = next) {
+        next = j->next;
+        if (j->state != JOB_OVER || j->in_flight)
+            continue;
+        list_remove(&s->running, j);
+        if (cache(s, j))
+            j->seq = -1;
+        sched_drop(s, j);
+        job_free(s, j);
+    }
+}
