@@ -46,7 +46,7 @@ run_tests() {
     say "--- end to end"
     rm -f build/e2e.xml
     CAMA_BIN=$PWD/build/release/cama CAMA_MODEL=$PWD/$model CAMA_LIB_DIR=$PWD/build/release \
-        $python -m pytest -q -p no:cacheprovider --junitxml=build/e2e.xml tests/e2e >&2 || true
+        $python -m pytest -q -p no:cacheprovider --junitxml=build/e2e.xml tests/e2e tests/tools >&2 || true
     $python tools/count_tests.py $reports e2e=build/e2e.xml
 }
 

@@ -22,7 +22,8 @@ cama_err strmap_init(strmap *m, size_t n_hint);
 void strmap_done(strmap *m);
 
 /* *out_found (not NULL) is false when key is new and now holds value, and true when it was there
- * already: the map is then unchanged. CAMA_ERR_NOMEM leaves both as they were. Amortised O(n_key). */
+ * already: the map is then unchanged. CAMA_ERR_NOMEM leaves both as they were.
+ * Amortised O(n_key). */
 cama_err strmap_add(strmap *m, const char *key, size_t n_key, uint32_t value, bool *out_found);
 /* The same, but a key that is there takes the new value (the last one wins). */
 cama_err strmap_set(strmap *m, const char *key, size_t n_key, uint32_t value);
