@@ -67,19 +67,17 @@ def check_room(path, room, text, allowed, order):
 
 def check_order(path, text):
     includes = list(leading_includes(text))
-    own = path.with_suffix(".h")
-    rank = 0
-    if own.exists():
-        name = str(own.relative_to("src"))
-        if not includes or includes[0] != ('"', name):
-            yield f'{path}: does not include its own header "{name}" first'
-            return
-    if includes and includes[0][0] == '"' and includes[0][1].split("/")[0] == path.parts[1]:
-        includes = includes[1:]
-    for kind, name in includes:
+    has_own = path.with_suffix(".h").exists()
+    first = includes[0][1] if includes and includes[0][0] == '"' else ""
+    first_is_of_room = first.split("/")[0] == path.parts[1] or first == path.stem + ".h"  # cama.c: cama.h
+    if has_own and not first_is_of_room:
+        yield f"{path}: does not include its own header first"
+        return
+    project = False
+    for kind, name in includes[1 if first_is_of_room else 0:]:
         if kind == '"' and not name.endswith((".inc.h", ".def")):
-            rank = 1
-        elif kind == "<" and rank:
+            project = True
+        elif kind == "<" and project:
             yield f"{path}: <{name}> comes after a header of the project"
             return
 

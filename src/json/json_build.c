@@ -151,7 +151,7 @@ static bool grow(arena *a, void **p, size_t n, size_t size)
     void *more = arena_take_array(a, json_capacity(n + 1), size);
     if (!more)
         return false;
-    if (n)
+    if (*p)
         memcpy(more, *p, n * size);
     *p = more;
     return true;

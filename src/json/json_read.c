@@ -1,13 +1,12 @@
 #include "json/json_int.h"
 
-#include "base/utf8.h"
-
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-
 #include <json-c/json.h>
+
+#include "base/utf8.h"
 
 /* UTF-8 as it is; each invalid part becomes U+FFFD (three bytes for at least one). */
 static const char *copy_utf8(arena *a, const char *text, size_t n, size_t *out_n)

@@ -1,9 +1,9 @@
 #include "json/json_int.h"
 
-#include "base/utf8.h"
-
 #include <stdio.h>
 #include <string.h>
+
+#include "base/utf8.h"
 
 /* The wording of the messages is that of Go's encoding/json, which clients of Ollama know. */
 typedef struct scanner {

@@ -1,8 +1,8 @@
 #include "json/json.h"
 
-#include "base/utf8.h"
-
 #include <string.h>
+
+#include "base/utf8.h"
 
 static void write_escape(unsigned char c, buf *out)
 {
