@@ -2,11 +2,11 @@
  *
  * The n_row rows lie in tiles of `width` columns of the product (the last one padded with zeros);
  * a tile is, for each 32 columns of the row: q [8][width][4], d [width], ds [width],
- * sum [2][width]: so a tile kernel walks straight through memory, and one row alone (width 1)
- * is as dense as can be.
+ * minus [2][width], the negated sums of 16 q: so a tile kernel walks straight through memory, and
+ * one row alone (width 1) is as dense as can be.
  */
 
-#define ACTS_BLOCK_BYTES(width) (48 * (width)) /* 32 q + 4 d + 4 ds + 8 sum a row */
+#define ACTS_BLOCK_BYTES(width) (48 * (width)) /* 32 q + 4 d + 4 ds + 8 minus a row */
 
 /* Tiles as even as they can be: 13 rows are 7 + 6, not 12 + 1. */
 V_INLINE size_t acts_width(size_t n_row)
@@ -41,8 +41,9 @@ static void acts_put(uint8_t *block, size_t width, size_t c, const float *x)
     uint8_t *tail = block + 32 * width + 4 * c;
     memcpy(tail, &d, 4);
     memcpy(tail + 4 * width, &ds, 4);
-    memcpy(tail + 8 * width, &sum[0], 4);
-    memcpy(tail + 12 * width, &sum[1], 4);
+    const int32_t minus[2] = {-sum[0], -sum[1]};
+    memcpy(tail + 8 * width, &minus[0], 4);
+    memcpy(tail + 12 * width, &minus[1], 4);
 }
 
 static void acts_put_row(const kern_acts *a, size_t row, const float *x)

@@ -1,7 +1,5 @@
 /* block.inc.h - what formats.inc.h hands over, and the small steps that its formats share. */
 
-#define V_UNROLL _Pragma("GCC unroll 16")
-
 /* 32 columns of V_N rows. */
 typedef struct lane_block {
     vu w[8];
@@ -12,19 +10,20 @@ typedef struct lane_block {
 /* Constant for a format: how its blocks enter the sum. */
 typedef struct lane_traits {
     int n_scale, n_min;
-    int shift; /* weights were stored plus 1 << shift; negative: as they are */
-    bool s8;   /* went through v_s8 */
+    int shift;    /* weights were stored plus 1 << shift; negative: as they are */
+    bool s8;      /* went through v_s8 */
+    int quarters; /* bytes in the file of 32 columns, times 4 */
 } lane_traits;
 
-#define LANE_Q4_0 ((lane_traits){1, 0, 3, false})
-#define LANE_Q4_1 ((lane_traits){1, 1, -1, false})
-#define LANE_Q5_0 ((lane_traits){1, 0, 4, false})
-#define LANE_Q5_1 ((lane_traits){1, 1, -1, false})
-#define LANE_Q8_0 ((lane_traits){1, 0, V_S8_SHIFT, true})
-#define LANE_IQ4_NL ((lane_traits){1, 0, V_S8_SHIFT, true})
-#define LANE_Q4_K ((lane_traits){1, 1, -1, false})
-#define LANE_Q5_K ((lane_traits){1, 1, -1, false})
-#define LANE_Q6_K ((lane_traits){2, 0, 5, false})
+#define LANE_Q4_0 {1, 0, 3, false, 72}
+#define LANE_Q4_1 {1, 1, -1, false, 80}
+#define LANE_Q5_0 {1, 0, 4, false, 88}
+#define LANE_Q5_1 {1, 1, -1, false, 96}
+#define LANE_Q8_0 {1, 0, V_S8_SHIFT, true, 136}
+#define LANE_IQ4_NL {1, 0, V_S8_SHIFT, true, 72}
+#define LANE_Q4_K {1, 1, -1, false, 72}
+#define LANE_Q5_K {1, 1, -1, false, 88}
+#define LANE_Q6_K {2, 0, 5, false, 105}
 
 /* Super-block scales of Q4_K and Q5_K: bytes for sub-blocks 0..3 and 4..7. */
 typedef struct lane_k {
@@ -49,11 +48,4 @@ V_INLINE void lane_codes(const vu c[4], const int8_t table[16], vu w[8])
 {
     lane_nibbles(c, w);
     V_UNROLL for (size_t j = 0; j < 8; j++) w[j] = v_s8(v_lookup(table, w[j]));
-}
-
-/* Bit i of qh is bit 4 of column i. The product spreads four bits over the bytes of a word. */
-V_INLINE void lane_fifth_bits(vu qh, vu w[8])
-{
-    V_UNROLL for (uint32_t j = 0; j < 8; j++) w[j] |=
-        ((qh >> 4 * j & 15u) * 0x00204081u & 0x01010101u) << 4;
 }

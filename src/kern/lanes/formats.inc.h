@@ -16,7 +16,7 @@ V_INLINE void STEP(Q4_0)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
     v_load_rows(p + 2, stride, c);
     lane_nibbles(c, b.w);
     b.scale[0] = v_f16(v_load_rows_u16(p, stride));
-    EMIT(ctx, &b, LANE_Q4_0);
+    EMIT(ctx, &b, (lane_traits)LANE_Q4_0);
 }
 
 V_INLINE void STEP(Q4_1)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
@@ -28,7 +28,7 @@ V_INLINE void STEP(Q4_1)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
     const vu dm = v_load_rows_u32(p, stride);
     b.scale[0] = v_f16(dm);
     b.min[0] = v_f16(dm >> 16);
-    EMIT(ctx, &b, LANE_Q4_1);
+    EMIT(ctx, &b, (lane_traits)LANE_Q4_1);
 }
 
 /* Four blocks of Q4_1 are 80 bytes: five runs of 16, so that d and m come with the rest. */
@@ -43,7 +43,7 @@ V_INLINE void STEP(Q4_1_x4)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
         lane_nibbles(c + 5 * i + 1, b.w);
         b.scale[0] = v_f16(c[5 * i]);
         b.min[0] = v_f16(c[5 * i] >> 16);
-        EMIT(ctx, &b, LANE_Q4_1);
+        EMIT(ctx, &b, (lane_traits)LANE_Q4_1);
     }
 }
 
@@ -53,9 +53,9 @@ V_INLINE void STEP(Q5_0)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
     vu c[4];
     v_load_rows(p + 6, stride, c);
     lane_nibbles(c, b.w);
-    lane_fifth_bits(v_load_rows_u32(p + 2, stride), b.w);
+    v_fifth_bits(v_load_rows_u32(p + 2, stride), b.w);
     b.scale[0] = v_f16(v_load_rows_u16(p, stride));
-    EMIT(ctx, &b, LANE_Q5_0);
+    EMIT(ctx, &b, (lane_traits)LANE_Q5_0);
 }
 
 V_INLINE void STEP(Q5_1)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
@@ -64,11 +64,11 @@ V_INLINE void STEP(Q5_1)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
     vu c[4];
     v_load_rows(p + 8, stride, c);
     lane_nibbles(c, b.w);
-    lane_fifth_bits(v_load_rows_u32(p + 4, stride), b.w);
+    v_fifth_bits(v_load_rows_u32(p + 4, stride), b.w);
     const vu dm = v_load_rows_u32(p, stride);
     b.scale[0] = v_f16(dm);
     b.min[0] = v_f16(dm >> 16);
-    EMIT(ctx, &b, LANE_Q5_1);
+    EMIT(ctx, &b, (lane_traits)LANE_Q5_1);
 }
 
 V_INLINE void STEP(Q8_0)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
@@ -78,7 +78,7 @@ V_INLINE void STEP(Q8_0)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
     v_load_rows(p + 18, stride, b.w + 4);
     V_UNROLL for (size_t j = 0; j < 8; j++) b.w[j] = v_s8(b.w[j]);
     b.scale[0] = v_f16(v_load_rows_u16(p, stride));
-    EMIT(ctx, &b, LANE_Q8_0);
+    EMIT(ctx, &b, (lane_traits)LANE_Q8_0);
 }
 
 V_INLINE void STEP(IQ4_NL)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
@@ -88,7 +88,7 @@ V_INLINE void STEP(IQ4_NL)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
     v_load_rows(p + 2, stride, c);
     lane_codes(c, lane_iq4_codes, b.w);
     b.scale[0] = v_f16(v_load_rows_u16(p, stride));
-    EMIT(ctx, &b, LANE_IQ4_NL);
+    EMIT(ctx, &b, (lane_traits)LANE_IQ4_NL);
 }
 
 /* Scales and minima of Q4_K and Q5_K: h is the 16 bytes of d, dmin, scales[12]. */
@@ -121,10 +121,10 @@ V_INLINE void STEP(Q4_K)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
         v_load_rows(p + 32 + 16 * s, stride, c + 4);
         V_UNROLL for (size_t j = 0; j < 8; j++) b.w[j] = c[j] & NIBBLES;
         STEP(k_block_scale)(&k, s, &b);
-        EMIT(ctx, &b, LANE_Q4_K);
+        EMIT(ctx, &b, (lane_traits)LANE_Q4_K);
         V_UNROLL for (size_t j = 0; j < 8; j++) b.w[j] = c[j] >> 4 & NIBBLES;
         STEP(k_block_scale)(&k, s + 1, &b);
-        EMIT(ctx, &b, LANE_Q4_K);
+        EMIT(ctx, &b, (lane_traits)LANE_Q4_K);
     }
 }
 
@@ -144,11 +144,11 @@ V_INLINE void STEP(Q5_K)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
         V_UNROLL for (size_t j = 0; j < 8; j++) b.w[j] =
             (c[j] & NIBBLES) | (high[j] >> s & 0x01010101u) << 4;
         STEP(k_block_scale)(&k, s, &b);
-        EMIT(ctx, &b, LANE_Q5_K);
+        EMIT(ctx, &b, (lane_traits)LANE_Q5_K);
         V_UNROLL for (size_t j = 0; j < 8; j++) b.w[j] =
             (c[j] >> 4 & NIBBLES) | (high[j] >> (s + 1) & 0x01010101u) << 4;
         STEP(k_block_scale)(&k, s + 1, &b);
-        EMIT(ctx, &b, LANE_Q5_K);
+        EMIT(ctx, &b, (lane_traits)LANE_Q5_K);
     }
 }
 
@@ -177,7 +177,7 @@ V_INLINE void STEP(Q6_K)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
                 (from[j] >> (f < 2 ? 0u : 4u) & NIBBLES) | (high[j] >> 2 * f & 0x03030303u) << 4;
             b.scale[0] = d * STEP(signed_byte)(sc + 2 * half, 2 * f);
             b.scale[1] = d * STEP(signed_byte)(sc + 2 * half, 2 * f + 1);
-            EMIT(ctx, &b, LANE_Q6_K);
+            EMIT(ctx, &b, (lane_traits)LANE_Q6_K);
         }
     }
 }

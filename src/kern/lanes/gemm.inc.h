@@ -13,36 +13,14 @@ typedef struct gemm_job {
     uint8_t *panel;
 } gemm_job;
 
-/* Two row groups; the second is empty (l0 == l1) when the slice ends in the first. */
-typedef struct panel_rows {
-    row_group g[V_TILE_VECS];
-} panel_rows;
-
-static panel_rows panel_rows_at(const kern_weight *w, size_t row, size_t row1)
-{
-    panel_rows p;
-    for (size_t i = 0; i < V_TILE_VECS; i++) {
-        if (row < row1) {
-            p.g[i] = row_group_at(w, row, row1);
-            row = row_group_next(&p.g[i]);
-        } else {
-            p.g[i] = p.g[i - 1];
-            p.g[i].l0 = p.g[i].l1;
-        }
-    }
-    return p;
-}
-
 /* Blocks [b0, b1) of 32 columns into the panel. */
-static void gemm_unpack(const gemm_job *j, const panel_rows *rows, size_t b0, size_t b1)
+static void gemm_unpack(const gemm_job *j, const row_group *g, size_t b0, size_t b1)
 {
     const quant_info *info = &quant_table[j->w->type];
-    const size_t per = info->block_n / KERN_BLOCK;
-    for (size_t i = 0; i < V_TILE_VECS; i++) {
-        const row_group *g = &rows->g[i];
-        const uint8_t *p = j->w->rows + g->base * j->w->row_bytes + b0 / per * info->block_bytes;
-        j->f.fn(j->w->type, p, g->stride, (b1 - b0) / per, j->panel + i * PANEL_VEC_BYTES);
-    }
+    const size_t per = info->block_n / KERN_BLOCK, skip = b0 / per * info->block_bytes;
+    const uint8_t *p = j->w->rows + g->base * j->w->row_bytes;
+    const uint8_t *ahead = p + V_N * (j->w->row_bytes + skip);
+    j->f.fn(j->w->type, p + skip, g->stride, (b1 - b0) / per, j->panel, ahead);
 }
 
 static void gemm_tile(const gemm_job *j, size_t tile, size_t b0, size_t b1)
@@ -60,39 +38,36 @@ static void gemm_tile(const gemm_job *j, size_t tile, size_t b0, size_t b1)
 
 static void gemm_clear(const gemm_job *j)
 {
-    memset(j->acc, 0, j->width * PANEL_ROWS * sizeof(float));
+    memset(j->acc, 0, j->width * V_N * sizeof(float));
 }
 
-static void gemm_store(const gemm_job *j, const panel_rows *rows, size_t tile)
+static void gemm_store(const gemm_job *j, const row_group *g, size_t tile)
 {
     for (size_t c = 0; c < j->width && tile * j->width + c < j->a->n_row; c++)
-        for (size_t i = 0; i < V_TILE_VECS; i++)
-            if (rows->g[i].l0 < rows->g[i].l1)
-                store_out(j->out, tile * j->width + c, &rows->g[i],
-                          v_load(j->acc + (c * V_TILE_VECS + i) * V_N));
+        store_out(j->out, tile * j->width + c, g, v_load(j->acc + c * V_N));
 }
 
 /* Many tiles: the whole panel once (it stays in L2), then every tile over it. */
-static void gemm_panel(const gemm_job *j, const panel_rows *rows)
+static void gemm_panel(const gemm_job *j, const row_group *g)
 {
-    gemm_unpack(j, rows, 0, j->n_block);
+    gemm_unpack(j, g, 0, j->n_block);
     for (size_t tile = 0; tile < j->n_tile; tile++) {
         gemm_clear(j);
         gemm_tile(j, tile, 0, j->n_block);
-        gemm_store(j, rows, tile);
+        gemm_store(j, g, tile);
     }
 }
 
 /* One tile: piece by piece, so that what was unpacked is still in L1 when it is used. */
-static void gemm_pieces(const gemm_job *j, const panel_rows *rows)
+static void gemm_pieces(const gemm_job *j, const row_group *g)
 {
     gemm_clear(j);
     for (size_t b = 0; b < j->n_block; b += PIECE_BLOCKS) {
         const size_t end = b + PIECE_BLOCKS < j->n_block ? b + PIECE_BLOCKS : j->n_block;
-        gemm_unpack(j, rows, b, end);
+        gemm_unpack(j, g, b, end);
         gemm_tile(j, 0, b, end);
     }
-    gemm_store(j, rows, 0);
+    gemm_store(j, g, 0);
 }
 
 static void lane_gemm(const kern_weight *w, const kern_acts *a, size_t row0, size_t row1,
@@ -105,15 +80,14 @@ static void lane_gemm(const kern_weight *w, const kern_acts *a, size_t row0, siz
     j.n_block = a->n_col / KERN_BLOCK;
     j.tile = tiles_of_width[j.width][panel_flavour(j.f.traits)];
     j.acc = scratch;
-    j.panel = (uint8_t *)(j.acc + V_TILE_COLS * PANEL_ROWS);
+    j.panel = (uint8_t *)(j.acc + V_TILE_COLS * V_N);
     for (size_t row = row0; row < row1;) {
-        const panel_rows rows = panel_rows_at(w, row, row1);
+        const row_group g = row_group_at(w, row, row1);
         if (j.n_tile == 1)
-            gemm_pieces(&j, &rows);
+            gemm_pieces(&j, &g);
         else
-            gemm_panel(&j, &rows);
-        for (size_t i = 0; i < V_TILE_VECS; i++)
-            row = row_group_next(&rows.g[i]) > row ? row_group_next(&rows.g[i]) : row;
+            gemm_panel(&j, &g);
+        row = row_group_next(&g);
     }
 }
 
@@ -121,6 +95,6 @@ static void lane_gemm(const kern_weight *w, const kern_acts *a, size_t row0, siz
 static size_t lane_scratch_bytes(size_t n_col)
 {
     const size_t n_block = (n_col + KERN_BLOCK - 1) / KERN_BLOCK;
-    return V_TILE_COLS * PANEL_ROWS * sizeof(float) +
+    return V_TILE_COLS * V_N * sizeof(float) +
            n_block * panel_block_bytes((lane_traits){.n_scale = 2, .n_min = 2});
 }

@@ -1,11 +1,10 @@
 /* panel.inc.h - weight rows unpacked once for many activation rows.
  *
- * A panel is V_TILE_VECS * V_N rows. For each 32 columns it holds words [8][rows], then the float
+ * A panel is V_N rows. For each 32 columns it holds words [8][rows], then the float
  * scales [n_scale][rows] and minima [n_min][rows]: the order in which a tile kernel reads.
  */
 
 #define PANEL_VEC_BYTES (4 * V_N)
-#define PANEL_ROWS (V_N * V_TILE_VECS)
 
 /* How blocks enter the sum, as far as tile kernels differ; the s8 ones went through v_s8. */
 typedef enum lane_flavour {
@@ -20,14 +19,14 @@ typedef enum lane_flavour {
 
 V_INLINE size_t panel_block_bytes(lane_traits t)
 {
-    return (size_t)(8 + t.n_scale + t.n_min) * V_TILE_VECS * PANEL_VEC_BYTES;
+    return (size_t)(8 + t.n_scale + t.n_min) * PANEL_VEC_BYTES;
 }
 
 typedef struct tile_args {
     const uint8_t *panel, *acts;
     size_t n_block;
     int32_t offset; /* what was added to the weights as they lie in the panel */
-    float *acc;     /* [width][V_TILE_VECS][V_N] */
+    float *acc;     /* [width][V_N], added to */
 } tile_args;
 
 typedef void tile_fn(const tile_args *t);
@@ -35,16 +34,17 @@ typedef void tile_fn(const tile_args *t);
 /* Where the next block of one row group goes. */
 typedef struct panel_ctx {
     uint8_t *at;
+    const uint8_t *ahead;
 } panel_ctx;
 
 V_INLINE void panel_emit(panel_ctx *ctx, const lane_block *b, lane_traits t)
 {
     uint8_t *at = ctx->at;
-    V_UNROLL for (size_t j = 0; j < 8; j++, at += V_TILE_VECS * PANEL_VEC_BYTES)
-        v_store_u(at, b->w[j]);
-    for (int i = 0; i < t.n_scale; i++, at += V_TILE_VECS * PANEL_VEC_BYTES)
+    ctx->ahead = rows_prefetch(ctx->ahead, t);
+    V_UNROLL for (size_t j = 0; j < 8; j++, at += PANEL_VEC_BYTES) v_store_u(at, b->w[j]);
+    for (int i = 0; i < t.n_scale; i++, at += PANEL_VEC_BYTES)
         v_store_u(at, (vu)b->scale[i]);
-    for (int i = 0; i < t.n_min; i++, at += V_TILE_VECS * PANEL_VEC_BYTES)
+    for (int i = 0; i < t.n_min; i++, at += PANEL_VEC_BYTES)
         v_store_u(at, (vu)b->min[i]);
     ctx->at = at;
 }
@@ -57,12 +57,15 @@ V_INLINE void panel_emit(panel_ctx *ctx, const lane_block *b, lane_traits t)
 #undef STEP_CTX
 #undef EMIT
 
-/* n_block blocks of the format, of V_N rows `stride` bytes apart, into the panel. */
-typedef void panel_fn(quant_type t, const uint8_t *p, size_t stride, size_t n_block, uint8_t *at);
+/* n_block blocks of the format, of V_N rows `stride` bytes apart, into the panel; `ahead` is where
+ * as many bytes lie that will be wanted next: they are fetched meanwhile. */
+typedef void panel_fn(quant_type t, const uint8_t *p, size_t stride, size_t n_block, uint8_t *at,
+                      const uint8_t *ahead);
 
 #define FORMAT Q4_0
 #include "kern/lanes/panel_format.inc.h"
 #define FORMAT Q4_1
+#define FORMAT_QUADS
 #include "kern/lanes/panel_format.inc.h"
 #define FORMAT Q5_0
 #include "kern/lanes/panel_format.inc.h"
@@ -83,23 +86,24 @@ typedef void panel_fn(quant_type t, const uint8_t *p, size_t stride, size_t n_bl
 static void panel_put_row(const kern_unpack_info *f, const kern_piece *piece, size_t block,
                           size_t r, uint8_t *at)
 {
-    const size_t step = V_TILE_VECS * PANEL_VEC_BYTES;
     const uint32_t flip = f->n_min ? 0 : V_S8_FLIP;
-    for (size_t j = 0; j < 8; j++, at += step) {
+    for (size_t j = 0; j < 8; j++, at += PANEL_VEC_BYTES) {
         uint32_t word;
         memcpy(&word, piece->w + KERN_BLOCK * block + 4 * j, 4);
         word ^= flip;
         memcpy(at + 4 * r, &word, 4);
     }
-    for (size_t i = 0; i < f->n_scale; i++, at += step)
+    for (size_t i = 0; i < f->n_scale; i++, at += PANEL_VEC_BYTES)
         memcpy(at + 4 * r, &piece->scale[2 * block + i], 4);
-    for (size_t i = 0; i < f->n_min; i++, at += step)
+    for (size_t i = 0; i < f->n_min; i++, at += PANEL_VEC_BYTES)
         memcpy(at + 4 * r, &piece->min[2 * block + i], 4);
 }
 
 /* Any format, row by row through kern_unpack_table. */
-static void panel_any(quant_type t, const uint8_t *p, size_t stride, size_t n_block, uint8_t *at)
+static void panel_any(quant_type t, const uint8_t *p, size_t stride, size_t n_block, uint8_t *at,
+                      const uint8_t *ahead)
 {
+    (void)ahead; /* memory is not what holds this one up */
     const kern_unpack_info *f = &kern_unpack_table[t];
     const size_t per_piece = quant_table[t].block_n / KERN_BLOCK;
     const size_t bytes = panel_block_bytes((lane_traits){.n_scale = f->n_scale, .n_min = f->n_min});
@@ -120,15 +124,11 @@ typedef struct panel_format {
 } panel_format;
 
 static const panel_format panel_formats[QUANT_N_TYPE] = {
-    [QUANT_Q4_0] = {panel_Q4_0, {1, 0, 3, false}},
-    [QUANT_Q4_1] = {panel_Q4_1, {1, 1, -1, false}},
-    [QUANT_Q5_0] = {panel_Q5_0, {1, 0, 4, false}},
-    [QUANT_Q5_1] = {panel_Q5_1, {1, 1, -1, false}},
-    [QUANT_Q8_0] = {panel_Q8_0, {1, 0, V_S8_SHIFT, true}},
-    [QUANT_IQ4_NL] = {panel_IQ4_NL, {1, 0, V_S8_SHIFT, true}},
-    [QUANT_Q4_K] = {panel_Q4_K, {1, 1, -1, false}},
-    [QUANT_Q5_K] = {panel_Q5_K, {1, 1, -1, false}},
-    [QUANT_Q6_K] = {panel_Q6_K, {2, 0, 5, false}},
+    [QUANT_Q4_0] = {panel_Q4_0, LANE_Q4_0}, [QUANT_Q4_1] = {panel_Q4_1, LANE_Q4_1},
+    [QUANT_Q5_0] = {panel_Q5_0, LANE_Q5_0}, [QUANT_Q5_1] = {panel_Q5_1, LANE_Q5_1},
+    [QUANT_Q8_0] = {panel_Q8_0, LANE_Q8_0}, [QUANT_IQ4_NL] = {panel_IQ4_NL, LANE_IQ4_NL},
+    [QUANT_Q4_K] = {panel_Q4_K, LANE_Q4_K}, [QUANT_Q5_K] = {panel_Q5_K, LANE_Q5_K},
+    [QUANT_Q6_K] = {panel_Q6_K, LANE_Q6_K},
 };
 
 /* The format's own unpacker, or the one for all. */
@@ -138,7 +138,7 @@ static panel_format panel_format_of(quant_type t)
         return panel_formats[t];
     const kern_unpack_info *f = &kern_unpack_table[t];
     const bool s8 = f->n_min == 0; /* those with minima are unsigned and below 64 */
-    return (panel_format){panel_any, {f->n_scale, f->n_min, s8 ? V_S8_SHIFT : -1, s8}};
+    return (panel_format){panel_any, {f->n_scale, f->n_min, s8 ? V_S8_SHIFT : -1, s8, 0}};
 }
 
 static lane_flavour panel_flavour(lane_traits t)

@@ -38,3 +38,21 @@ V_INLINE void store_out(const kern_out *out, size_t a_row, const row_group *g, v
         acc += v_load_part(y, g->l0, g->l1);
     v_store_part(y, acc, g->l0, g->l1);
 }
+
+/* Asks for what lies behind `ahead` and will be wanted next: as much as 32 columns of V_N rows are.
+ * In small portions between the arithmetic, because a burst fills the core's miss buffers. Past
+ * the end of the weights it is no fault. */
+V_INLINE const uint8_t *rows_prefetch(const uint8_t *ahead, lane_traits t)
+{
+    const size_t n = V_N * (size_t)t.quarters / 4;
+    V_UNROLL for (size_t i = 0; i < n; i += 64) __builtin_prefetch(ahead + i, 0, V_PREFETCH_LEVEL);
+    return ahead + n;
+}
+
+/* One row group for a gemv: where it lies, and what will be wanted after it. */
+typedef struct gemv_rows {
+    const uint8_t *p, *ahead;
+    size_t stride, n_block;
+} gemv_rows;
+
+typedef void gemv_fn(const gemv_rows *r, const uint8_t *acts, vf *acc);

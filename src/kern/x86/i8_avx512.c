@@ -5,6 +5,7 @@
 
 #include "kern/unpack.h"
 #include "kern/x86/vec_avx512.h"
+#include "quant/blocks.h"
 
 /* Largest magnitude of 32 values. */
 V_INLINE float v_amax32(const float *x)
@@ -26,7 +27,8 @@ V_INLINE void v_round32(const float *x, float inv, int8_t q[32], int32_t sum[2])
     }
 }
 
-#define V_S8_APART 0          /* signed weights have the offset of v_s8 and nothing else */
+#define V_GEMV_MAX 8 /* rows of activations up to which weights are unpacked in registers */
+#define V_S8_APART 0 /* signed weights have the offset of v_s8 and nothing else */
 #define V_S8_FLIP 0x80808080u /* v_s8 of one word */
 
 #include "kern/lanes/block.inc.h"
@@ -66,14 +68,37 @@ static tile_fn *const *const tiles_of_width[V_TILE_COLS + 1] = {
 
 #include "kern/lanes/gemm.inc.h"
 
+#define GEMV_N 1
+#include "kern/lanes/gemv.inc.h"
+#define GEMV_N 2
+#include "kern/lanes/gemv.inc.h"
+#define GEMV_N 3
+#include "kern/lanes/gemv.inc.h"
+#define GEMV_N 4
+#include "kern/lanes/gemv.inc.h"
+#define GEMV_N 5
+#include "kern/lanes/gemv.inc.h"
+#define GEMV_N 6
+#include "kern/lanes/gemv.inc.h"
+#define GEMV_N 7
+#include "kern/lanes/gemv.inc.h"
+#define GEMV_N 8
+#include "kern/lanes/gemv.inc.h"
+
+static gemv_fn *const *const gemv_of_width[V_GEMV_MAX + 1] = {
+    NULL, gemv_1, gemv_2, gemv_3, gemv_4, gemv_5, gemv_6, gemv_7, gemv_8,
+};
+
+#include "kern/lanes/matmul.inc.h"
+
 void avx512_init_i8(kern_table *k)
 {
     k->row_step = V_TILE_COLS;
-    k->w_step = PANEL_ROWS;
+    k->w_step = V_N;
     k->acts_bytes = lane_acts_bytes;
     k->acts_quantize = lane_acts_quantize;
     k->scratch_bytes = lane_scratch_bytes;
     for (size_t t = 0; t < QUANT_N_TYPE; t++)
         if (kern_unpack_table[t].unpack)
-            k->gemv[t] = k->gemm[t] = lane_gemm;
+            k->gemv[t] = k->gemm[t] = lane_matmul;
 }

@@ -11,10 +11,11 @@
 #include <stdint.h>
 #include <string.h>
 
-#define V_N 16         /* lanes */
-#define V_TILE_VECS 2  /* row vectors in a tile: 32 rows */
-#define V_TILE_COLS 12 /* and columns: 24 sums, 2 weights and 1 activation in registers */
-#define V_S8_SHIFT 7   /* log2 of what v_s8 adds to a signed weight */
+#define V_N 16             /* lanes */
+#define V_TILE_COLS 12     /* activation rows in a tile: 24 sums in registers */
+#define V_S8_SHIFT 7       /* log2 of what v_s8 adds to a signed weight */
+#define V_PREFETCH_LEVEL 3 /* into L1 */
+#define V_UNROLL _Pragma("GCC unroll 16")
 #define V_INLINE static inline __attribute__((always_inline))
 
 typedef int32_t vi __attribute__((vector_size(64)));
@@ -99,10 +100,22 @@ V_INLINE vi v_dot(vi acc, vu w, vu q)
     return acc;
 }
 
+/* q is one word of memory for all lanes. */
+V_INLINE vi v_dot_mem(vi acc, vu w, const void *q)
+{
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(w), "m"(*(const int32_t(*)[1])q));
+    return acc;
+}
+
 /* The same for weights that went through v_s8. */
 V_INLINE vi v_dot_s8(vi acc, vu w, vu q)
 {
     return v_dot(acc, w, q);
+}
+
+V_INLINE vi v_dot_s8_mem(vi acc, vu w, const void *q)
+{
+    return v_dot_mem(acc, w, q);
 }
 
 /* Signed bytes made fit for v_dot_s8. */
@@ -116,6 +129,21 @@ V_INLINE vu v_lookup(const int8_t table[16], vu idx)
 {
     const __m128i t = _mm_loadu_si128((const __m128i *)(const void *)table);
     return (vu)_mm512_shuffle_epi8(_mm512_broadcast_i32x4(t), (__m512i)idx);
+}
+
+/* Bit i of a row's qh becomes bit 4 of its column i. */
+V_INLINE void v_fifth_bits(vu qh, vu w[8])
+{
+    const vu base = (vu)_mm512_set4_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0);
+    V_UNROLL for (uint32_t j = 0; j < 8; j++)
+    {
+        const __m512i byte =
+            _mm512_shuffle_epi8((__m512i)qh, (__m512i)(base + j / 2 * 0x01010101u));
+        const __m512i bits = _mm512_set1_epi32(j % 2 ? (int)0x80402010 : 0x08040201);
+        const __mmask64 set = _mm512_test_epi8_mask(byte, bits);
+        const __m512i x = (__m512i)w[j];
+        w[j] = (vu)_mm512_mask_add_epi8(x, set, x, _mm512_set1_epi8(16));
+    }
 }
 
 V_INLINE __m512i v_four_rows(const uint8_t *p, size_t stride)

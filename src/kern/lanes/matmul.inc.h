@@ -1,0 +1,31 @@
+/* matmul.inc.h - the slot for KERN_I8: a row group at a time, in registers where the format can and
+ * the rows of activations are few, else through panels. */
+
+static void lane_gemv(const kern_weight *w, const kern_acts *a, size_t row0, size_t row1,
+                      const kern_out *out, gemv_fn *fn)
+{
+    for (size_t row = row0; row < row1;) {
+        const row_group g = row_group_at(w, row, row1);
+        const uint8_t *p = w->rows + g.base * w->row_bytes;
+        row = row_group_next(&g);
+        const gemv_rows r = {.p = p,
+                             .stride = g.stride,
+                             .n_block = w->n_col / quant_table[w->type].block_n,
+                             .ahead = row < row1 ? p + V_N * w->row_bytes : p};
+        vf acc[V_GEMV_MAX];
+        fn(&r, a->mem, acc);
+        for (size_t c = 0; c < a->n_row; c++)
+            store_out(out, c, &g, acc[c]);
+    }
+}
+
+static void lane_matmul(const kern_weight *w, const kern_acts *a, size_t row0, size_t row1,
+                        const kern_out *out, void *scratch)
+{
+    assert(a->form == KERN_I8 && w->n_col == a->n_col);
+    gemv_fn *const fn = a->n_row <= V_GEMV_MAX ? gemv_of_width[a->n_row][w->type] : NULL;
+    if (fn)
+        lane_gemv(w, a, row0, row1, out, fn);
+    else
+        lane_gemm(w, a, row0, row1, out, scratch);
+}
