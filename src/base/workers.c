@@ -1,5 +1,6 @@
 #include "base/workers.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -117,7 +118,8 @@ static void change(workers *w, atomic_uint *word, unsigned value)
 
 void workers_barrier(workers *w, int i_thread)
 {
-    (void)i_thread; /* for forms of the barrier that need it; callers always know it */
+    assert(i_thread >= 0 && i_thread < w->n_thread);
+    (void)i_thread; /* this form of the barrier does not need it, others do */
     /* relaxed: the phase cannot move before this thread has arrived */
     const unsigned phase = atomic_load_explicit(&w->phase, memory_order_relaxed);
     /* acq_rel: releases this thread's writes to the last one, which gathers those of all */
