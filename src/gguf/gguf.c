@@ -1,13 +1,9 @@
 #include "gguf/gguf.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "gguf/gguf_int.h"
-
-/* Indices of strings cost at most twice the metadata, keys and tensors some times their bytes. */
-#define ARENA_MAX_BYTES ((size_t)SIZE_MAX / 2)
 
 static cama_err index_names(gguf_file *f, err_info *err)
 {
@@ -41,7 +37,7 @@ static gguf_file *new_file(void)
 {
     gguf_file *f = calloc(1, sizeof *f);
     if (f)
-        arena_init(&f->file_arena, ARENA_MAX_BYTES);
+        arena_init(&f->file_arena, GGUF_MAX_INDEX_BYTES);
     return f;
 }
 

@@ -15,6 +15,9 @@
 
 /* Limits, checked before anything is taken for what they bound. */
 #define GGUF_MAX_META_BYTES (512u << 20) /* everything before the data, of one file */
+/* What the index of all shards may take: strings cost up to twice their metadata, the lists of keys
+ * and tensors up to 260 MiB. A file that wants more is refused with CAMA_ERR_NOMEM. */
+#define GGUF_MAX_INDEX_BYTES ((size_t)3 << 30)
 #define GGUF_MAX_STRING_BYTES (1u << 30) /* ggml's; the one above is met first */
 #define GGUF_MAX_KEY_BYTES 65535u        /* the spec's */
 #define GGUF_MAX_ARRAY (1u << 30)        /* elements; ggml's */

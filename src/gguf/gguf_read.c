@@ -2,10 +2,8 @@
 #include "gguf/gguf_int.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "base/ckd.h"
 #include "base/utf8.h"
 
 #define KV_MIN_BYTES 13     /* length of an empty key, type, one byte of value */

@@ -62,7 +62,7 @@ static void test_dequant(void **state)
         check_format((quant_type)t);
         n_checked++;
     }
-    assert_int_equal(n_checked, 27);
+    assert_true(n_checked >= 27);
 }
 
 static void test_quantize(void **state)
