@@ -1,0 +1,303 @@
+/* cama.c - the public API: models opened, described and closed. */
+#include "cama_int.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+const char *cama_version(void)
+{
+    return CAMA_VERSION;
+}
+
+void cama_free(void *p)
+{
+    free(p);
+}
+
+void cama_warn(const cama_model *m, const char *fmt, ...)
+{
+    if (!m->o.on_warning)
+        return;
+    char text[ERR_TEXT_BYTES];
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, args); /* cut when too long */
+    va_end(args);
+    m->o.on_warning(m->o.user, text);
+}
+
+cama_err cama_hand_out(buf *b, char **out_text, size_t *out_n, const char *what, cama_error *err)
+{
+    const bool made = buf_reserve(b, 0) != NULL; /* an empty text is a text too */
+    const cama_err e = buf_error(b, what, err);
+    if (e || !made) {
+        buf_done(b);
+        return e ? e : err_set(err, CAMA_ERR_NOMEM, "%s: no memory", what);
+    }
+    b->data[b->n] = '\0';
+    *out_text = b->data;
+    if (out_n)
+        *out_n = b->n;
+    return CAMA_OK;
+}
+
+/* ---- options ---- */
+
+/* A caller built against an older header has a shorter struct, against a newer one a longer. */
+static void copy_sized(void *to, size_t to_bytes, const void *from, size_t from_bytes)
+{
+    memcpy(to, from, to_bytes < from_bytes ? to_bytes : from_bytes);
+}
+
+void cama_model_opts_init(cama_model_opts *o, size_t bytes)
+{
+    cama_model_opts all = {.bytes = bytes, .n_seq = 1, .cpu_tiers = UINT32_MAX};
+    copy_sized(o, bytes, &all, sizeof all);
+}
+
+static cama_err take_opts(cama_model *m, const cama_model_opts *opts, cama_error *err)
+{
+    cama_model_opts_init(&m->o, sizeof m->o);
+    if (!opts)
+        return CAMA_OK;
+    if (opts->bytes < sizeof opts->bytes)
+        return err_set(err, CAMA_ERR_ARG, "cama_model_opts has %zu bytes: use its init function",
+                       opts->bytes);
+    copy_sized(&m->o, sizeof m->o, opts, opts->bytes);
+    if (m->o.engine && strlen(m->o.engine) >= sizeof m->engine_name)
+        return err_set(err, CAMA_ERR_ARG, "no engine has a name of %zu bytes", strlen(m->o.engine));
+    if (m->o.engine) {
+        memcpy(m->engine_name, m->o.engine, strlen(m->o.engine) + 1);
+        m->o.engine = m->engine_name;
+    }
+    if ((unsigned)m->o.mode > CAMA_OPEN_FILE || (unsigned)m->o.kv_type > CAMA_KV_Q4_0 ||
+        (unsigned)m->o.activations > CAMA_ACTIVATIONS_F32)
+        return err_set(err, CAMA_ERR_ARG, "mode %d, kv_type %d or activations %d is unknown",
+                       (int)m->o.mode, (int)m->o.kv_type, (int)m->o.activations);
+    return CAMA_OK;
+}
+
+static const struct {
+    const char *name;
+    quant_type type;
+} kv_types[] = {
+    [CAMA_KV_F16] = {"f16", QUANT_F16},    [CAMA_KV_F32] = {"f32", QUANT_F32},
+    [CAMA_KV_BF16] = {"bf16", QUANT_BF16}, [CAMA_KV_Q8_0] = {"q8_0", QUANT_Q8_0},
+    [CAMA_KV_Q4_0] = {"q4_0", QUANT_Q4_0},
+};
+
+static void fill_engine_opts(cama_model *m)
+{
+    m->eo = engine_opts_init();
+    m->eo.n_ctx = m->o.n_ctx;
+    m->eo.n_seq = m->o.n_seq ? m->o.n_seq : 1;
+    m->eo.n_batch = m->o.n_batch ? m->o.n_batch : 512;
+    m->eo.n_thread = m->o.n_thread;
+    m->eo.k_type = m->eo.v_type = kv_types[m->o.kv_type].type;
+    m->eo.activations = m->o.activations == CAMA_ACTIVATIONS_F32 ? KERN_F32 : KERN_I8;
+    m->eo.cpu = m->o.cpu_tiers;
+    m->eo.max_bytes = m->o.max_bytes;
+}
+
+/* ---- opening ---- */
+
+/* The engine asked for, or the one that fits best. */
+static cama_err choose_engine(cama_model *m, cama_error *err)
+{
+    cama_error why = {CAMA_ERR_UNSUPPORTED, "there is none"};
+    int best = 0;
+    bool known = false;
+    for (size_t i = 0; engine_at(i); i++) {
+        const engine_vt *vt = engine_at(i);
+        if (m->o.engine && strcmp(m->o.engine, vt->name) != 0)
+            continue;
+        known = true;
+        const int fitness = vt->probe(m->desc, &why);
+        if (fitness > best) {
+            best = fitness;
+            m->vt = vt;
+        }
+    }
+    if (!known)
+        return err_set(err, CAMA_ERR_ARG, "engine '%s' is not in this build", m->o.engine);
+    if (!m->vt)
+        return err_set(err, CAMA_ERR_UNSUPPORTED, "no engine can run this model: %s", why.text);
+    return CAMA_OK;
+}
+
+static cama_err plan_engine(cama_model *m, cama_error *err)
+{
+    cama_err e = m->vt->plan(m->desc, &m->eo, &m->planned, err);
+    const model_info *info = model_get_info(m->desc);
+    /* What is pooled, or sees all its text at once, is computed in one step. */
+    if (!e && (!info->causal || info->pooling != PLAN_POOL_NONE) && !m->o.n_batch &&
+        m->planned.n_ctx > m->eo.n_batch) {
+        m->eo.n_batch = m->planned.n_ctx;
+        e = m->vt->plan(m->desc, &m->eo, &m->planned, err);
+    }
+    return e;
+}
+
+static cama_err open_engine(cama_model *m, cama_error *err)
+{
+    cama_err e = choose_engine(m, err);
+    if (!e)
+        e = plan_engine(m, err);
+    if (!e) {
+        m->eo.n_ctx = m->planned.n_ctx;
+        e = m->vt->open(m->desc, &m->eo, &m->engine, err);
+    }
+    if (!e)
+        m->vt->stat(m->engine, &m->stat);
+    return e;
+}
+
+static const char *copy_key(cama_model *m, const char *key)
+{
+    gguf_str s;
+    if (gguf_get_str(m->file, key, &s, NULL))
+        return "";
+    const char *copy = arena_copy(&m->strings, s.text, s.n);
+    return copy ? copy : "";
+}
+
+/* In CAMA_OPEN_FILE a part that fails is told and left out. */
+static cama_err forgive(const cama_model *m, cama_err e, const char *what, const cama_error *err)
+{
+    if (!e || m->o.mode != CAMA_OPEN_FILE || e == CAMA_ERR_NOMEM)
+        return e;
+    cama_warn(m, "%s: %s", what, err->text);
+    return CAMA_OK;
+}
+
+static cama_err open_parts(cama_model *m, const char *path, cama_error *err)
+{
+    cama_err e = gguf_open(path, &m->file, err);
+    if (e)
+        return e;
+    m->arch = copy_key(m, "general.architecture");
+    m->name = copy_key(m, "general.name");
+    e = forgive(m, cama_vocab_open(m->file, &m->vocab, err), "the tokenizer cannot be used", err);
+    if (e || m->o.mode == CAMA_OPEN_VOCAB)
+        return e;
+    e = forgive(m, model_open(m->file, &m->desc, err), "the model cannot be run", err);
+    if (e || m->o.mode != CAMA_OPEN_ALL)
+        return e;
+    return open_engine(m, err);
+}
+
+cama_err cama_model_open(const char *path, const cama_model_opts *opts, cama_model **out,
+                         cama_error *err)
+{
+    const uint64_t start_ns = clock_now_ns();
+    cama_error own; /* the parts report here, so that a warning has its text */
+    cama_model *m = calloc(1, sizeof *m);
+    if (!m)
+        return err_set(err, CAMA_ERR_NOMEM, "cama: no memory to open '%s'", path);
+    arena_init(&m->strings, 1 << 20);
+    cama_err e = take_opts(m, opts, &own);
+    if (!e) {
+        fill_engine_opts(m);
+        e = open_parts(m, path, &own);
+    }
+    if (e) {
+        cama_model_close(m);
+        if (err)
+            *err = own;
+        return e;
+    }
+    m->load_ns = clock_now_ns() - start_ns;
+    *out = m;
+    return CAMA_OK;
+}
+
+void cama_model_close(cama_model *m)
+{
+    if (!m)
+        return;
+    sched_close(m->sched);
+    if (m->engine)
+        m->vt->close(m->engine);
+    tok_close(m->vocab);
+    model_close(m->desc);
+    gguf_close(m->file);
+    arena_done(&m->strings);
+    free(m);
+}
+
+/* ---- describing ---- */
+
+static const char *pool_name(plan_pool_kind kind)
+{
+    static const char *const names[] = {
+        [PLAN_POOL_NONE] = "none", [PLAN_POOL_MEAN] = "mean", [PLAN_POOL_CLS] = "cls",
+        [PLAN_POOL_LAST] = "last", [PLAN_POOL_RANK] = "rank",
+    };
+    return (size_t)kind < sizeof names / sizeof names[0] ? names[kind] : "none";
+}
+
+static void describe_model(const cama_model *m, cama_info *i)
+{
+    const model_info *mi = model_get_info(m->desc);
+    i->arch = mi->arch;
+    i->name = mi->name;
+    i->size_label = mi->size_label;
+    i->weight_type = mi->file_type;
+    i->pooling = pool_name(mi->pooling);
+    i->n_param = mi->n_param;
+    i->weight_bytes = mi->weight_bytes;
+    i->n_layer = mi->n_layer;
+    i->n_embd = mi->n_embd;
+    i->n_head = mi->n_head;
+    i->n_head_kv = mi->n_head_kv;
+    i->n_vocab = mi->n_vocab;
+    i->n_expert = mi->n_expert;
+    i->n_expert_used = mi->n_expert_used;
+    i->n_ctx_train = mi->n_ctx_train;
+    i->can_generate = mi->causal;
+}
+
+static void describe_engine(const cama_model *m, cama_info *i)
+{
+    i->engine = m->vt->name;
+    i->device = m->stat.device;
+    i->activations = m->stat.activations ? m->stat.activations : "";
+    i->kv_type = kv_types[m->o.kv_type].name;
+    i->weight_bytes = m->planned.weights;
+    i->kv_bytes = m->planned.kv;
+    i->scratch_bytes = m->planned.scratch;
+    i->total_bytes = m->planned.total;
+    i->available_bytes = m->planned.available;
+    i->n_ctx = m->planned.n_ctx;
+    i->n_seq = m->eo.n_seq;
+    i->n_batch = m->eo.n_batch;
+}
+
+void cama_model_info(const cama_model *m, cama_info *out, size_t bytes)
+{
+    cama_info all = {.bytes = bytes,
+                     .arch = m->arch,
+                     .name = m->name,
+                     .size_label = "",
+                     .weight_type = "",
+                     .engine = "",
+                     .device = "",
+                     .activations = "",
+                     .kv_type = "",
+                     .pooling = "none",
+                     .file_bytes = gguf_file_bytes(m->file),
+                     .load_ns = m->load_ns};
+    if (m->vocab)
+        all.n_vocab = tok_n_token(m->vocab);
+    if (m->desc)
+        describe_model(m, &all);
+    if (m->engine)
+        describe_engine(m, &all);
+    gguf_str s;
+    all.has_template = gguf_get_str(m->file, "tokenizer.chat_template", &s, NULL) == CAMA_OK;
+    copy_sized(out, bytes, &all, sizeof all);
+}

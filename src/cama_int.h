@@ -1,0 +1,51 @@
+/* cama_int.h - what a cama_model holds, shared by the files that carry out the public API.
+ *
+ * cama.c opens and describes, cama_vocab.c reads the tokenizer out of a file, cama_json.c writes
+ * down what a file says, cama_text.c goes between text and tokens, cama_run.c computes. All
+ * see every room, and nothing of the project includes this file but them. */
+#ifndef CAMA_INT_H
+#define CAMA_INT_H
+
+#include "engine/engine.h"
+#include "sched/sched.h"
+
+#define CAMA_MAX_OUTPUT ((size_t)1 << 30) /* bytes of any text that the library hands out */
+
+struct cama_model {
+    cama_model_opts o; /* engine points at engine_name */
+    char engine_name[32];
+    gguf_file *file;
+    model_desc *desc; /* NULL: not asked for, or the architecture is unknown (CAMA_OPEN_FILE) */
+    tok_vocab *vocab;
+    const engine_vt *vt;
+    engine *engine; /* NULL unless CAMA_OPEN_ALL */
+    engine_opts eo;
+    engine_bytes planned;
+    engine_stat stat; /* as of the opening: the names in it */
+    sched *sched;     /* made by the first answer */
+    arena strings;    /* NUL-terminated copies for cama_info */
+    const char *arch, *name;
+    uint64_t load_ns;
+};
+
+struct cama_ctx {
+    cama_model *m;
+    int32_t seq;
+    uint32_t n_token;
+};
+
+/* Tells the model's owner. */
+void cama_warn(const cama_model *m, const char *fmt, ...) ERR_PRINTF(2, 3);
+/* The tokenizer that a file describes. CAMA_ERR_FORMAT names the key that is wrong. */
+cama_err cama_vocab_open(const gguf_file *f, tok_vocab **out, err_info *err);
+/* The buffer's bytes become the caller's, NUL-terminated; free with cama_free. The buffer is done.
+ */
+cama_err cama_hand_out(buf *b, char **out_text, size_t *out_n, const char *what, cama_error *err);
+/* CAMA_ERR_ARG unless the model was opened with CAMA_OPEN_ALL. */
+cama_err cama_need_engine(const cama_model *m, cama_error *err);
+/* The scheduler, made on first use. */
+cama_err cama_need_sched(cama_model *m, cama_error *err);
+/* Ids of a prompt: text, or messages through the template. */
+cama_err cama_prompt_ids(cama_model *m, const cama_gen_opts *o, tok_ids *ids, cama_error *err);
+
+#endif
