@@ -1,0 +1,314 @@
+/* nat_engine.c - the engine contract on a pool of threads. A submit computes at once: the ticket is
+ * only a name for what lies in one of two sets of outputs. */
+#include "engine/engine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/pages.h"
+#include "base/plat.h"
+#include "engine/native/nat_int.h"
+
+#define PLAN_MAX_BYTES (1ull << 30)
+#define MAX_BATCH 16384
+#define CACHED_SEQ 64 /* sequences beyond those that run: prefixes that are kept */
+
+/* ---- opening ---- */
+
+static cama_err check_kv_type(quant_type t, const char *what, err_info *err)
+{
+    if (t == QUANT_F16 || t == QUANT_F32 || t == QUANT_BF16 || t == QUANT_Q8_0 || t == QUANT_Q4_0)
+        return CAMA_OK;
+    return err_set(err, CAMA_ERR_ARG, "native: %s cannot be stored as %s", what,
+                   t < QUANT_N_TYPE ? quant_table[t].name : "?");
+}
+
+static cama_err set_opts(engine *e, const engine_opts *o, err_info *err)
+{
+    const model_info *info = model_get_info(e->model);
+    e->opts = *o;
+    if (e->opts.n_ctx == 0)
+        e->opts.n_ctx = info->n_ctx_train && info->n_ctx_train < 4096 ? info->n_ctx_train : 4096;
+    if (e->opts.n_batch == 0)
+        e->opts.n_batch = 512;
+    e->n_thread = o->n_thread ? (int)o->n_thread : plat_n_cpu();
+    if (e->opts.n_ctx > KV_MAX_CTX || e->opts.n_batch > MAX_BATCH || o->n_thread > WORKERS_MAX)
+        return err_set(
+            err, CAMA_ERR_ARG, "native: context %u, batch %u, threads %u; limits are %u, %d and %d",
+            e->opts.n_ctx, e->opts.n_batch, o->n_thread, KV_MAX_CTX, MAX_BATCH, WORKERS_MAX);
+    if (o->n_seq < 1 || o->n_seq > ENGINE_MAX_SEQ)
+        return err_set(err, CAMA_ERR_ARG, "native: %u sequences, allowed are 1 to %d", o->n_seq,
+                       ENGINE_MAX_SEQ);
+    e->n_seq_max = 2 * o->n_seq + CACHED_SEQ;
+    if (e->n_seq_max > ENGINE_MAX_SEQ)
+        e->n_seq_max = ENGINE_MAX_SEQ;
+    const cama_err fail = check_kv_type(o->k_type, "K", err);
+    return fail ? fail : check_kv_type(o->v_type, "V", err);
+}
+
+/* What of the options the plan decides: shapes that a KV type does not fit, states. */
+static cama_err check_slots(engine *e, err_info *err)
+{
+    if (e->plan->n_group > KV_MAX_GROUP)
+        return err_set(err, CAMA_ERR_LIMIT, "native: %zu groups of KV, limit %d", e->plan->n_group,
+                       KV_MAX_GROUP);
+    for (size_t i = 0; i < e->plan->n_group; i++) {
+        const plan_kv_slot *s = &e->plan->groups[i].shape;
+        const size_t k = quant_table[e->opts.k_type].block_n;
+        const size_t v = quant_table[e->opts.v_type].block_n;
+        if (s->kind == PLAN_KV_STATE)
+            e->n_state = 4 * (size_t)e->opts.n_seq; /* current ones and checkpoints */
+        else if (s->dim_k % k || (!s->v_in_k && s->dim_v % v))
+            return err_set(err, CAMA_ERR_UNSUPPORTED,
+                           "native: heads of %zu and %zu columns cannot be stored as %s and %s",
+                           s->dim_k, s->dim_v, quant_table[e->opts.k_type].name,
+                           quant_table[e->opts.v_type].name);
+    }
+    return CAMA_OK;
+}
+
+static void nat_close(engine *e)
+{
+    if (!e)
+        return;
+    workers_close(e->pool);
+    if (e->plan)
+        nat_drop_memory(e);
+    arena_done(&e->plan_arena);
+    free(e);
+}
+
+/* Everything that figures need: the plan, lowered and laid out, but no memory for values. */
+static cama_err prepare(const model_desc *m, const engine_opts *o, engine **out, err_info *err)
+{
+    engine *e = calloc(1, sizeof *e);
+    if (!e)
+        return err_set(err, CAMA_ERR_NOMEM, "native: no memory for an engine");
+    e->model = m;
+    arena_init(&e->plan_arena, PLAN_MAX_BYTES);
+    cama_err fail = set_opts(e, o, err);
+    if (!fail) {
+        const model_record_opts record = {.n_ctx = e->opts.n_ctx};
+        kern_init(&e->kern, o->cpu & kern_cpu_detect());
+        fail = model_record(m, &record, &e->plan_arena, &e->plan, err);
+    }
+    if (!fail)
+        fail = check_slots(e, err);
+    if (!fail) {
+        e->group = arena_take_array(&e->plan_arena, e->plan->n_group, sizeof *e->group);
+        e->max_cand = 2 * e->plan->n_vocab + 128 * (size_t)e->opts.n_batch;
+        fail = e->group ? nat_lower(e, err) : err_set(err, CAMA_ERR_NOMEM, "native: no memory");
+    }
+    if (fail) {
+        nat_close(e);
+        return fail;
+    }
+    *out = e;
+    return CAMA_OK;
+}
+
+static cama_err nat_plan(const model_desc *m, const engine_opts *o, engine_bytes *out,
+                         err_info *err)
+{
+    engine *e = NULL;
+    cama_err fail = prepare(m, o, &e, err);
+    if (!fail)
+        fail = nat_plan_bytes(e, out, err);
+    nat_close(e);
+    return fail;
+}
+
+static void read_ahead(const gguf_file *f)
+{
+    for (size_t i = 0; i < gguf_n_tensor(f); i++) {
+        const gguf_tensor *t = gguf_tensor_at(f, i);
+        pages_will_need(t->data, (size_t)t->n_bytes);
+    }
+}
+
+static cama_err nat_open(const model_desc *m, const engine_opts *o, engine **out, err_info *err)
+{
+    engine *e = NULL;
+    engine_bytes bytes;
+    cama_err fail = prepare(m, o, &e, err);
+    if (!fail)
+        fail = nat_plan_bytes(e, &bytes, err);
+    if (!fail)
+        fail = nat_take_memory(e, err);
+    if (!fail)
+        fail = workers_open(e->n_thread, false, &e->pool, err);
+    if (fail) {
+        nat_close(e);
+        return fail;
+    }
+    read_ahead(model_file(m));
+    *out = e;
+    return CAMA_OK;
+}
+
+static int nat_probe(const model_desc *m, err_info *why)
+{
+    (void)m;
+    (void)why; /* every plan can be run */
+    return 50;
+}
+
+/* ---- sequences ---- */
+
+/* A mean over tokens cannot be cut: such a sequence starts again. */
+static int32_t keepable(const engine *e, int32_t seq, int32_t want)
+{
+    const bool is_mean = e->pools && e->pool_kind == PLAN_POOL_MEAN;
+    return is_mean && want < kv_len(e->kv, seq) ? 0 : want;
+}
+
+static cama_err nat_seq_fork(engine *e, int32_t from, int32_t n_keep, int32_t *out_seq)
+{
+    int32_t seq;
+    if (from >= 0 && kv_alive(e->kv, from) && n_keep <= kv_len(e->kv, from))
+        n_keep = keepable(e, from, n_keep);
+    const cama_err fail = kv_fork(e->kv, from, n_keep, &seq, NULL);
+    if (fail)
+        return fail;
+    e->prev[seq] = -1;
+    if (e->pools && from >= 0) {
+        const size_t n = e->plan->n_embd;
+        memcpy(e->pooled + (size_t)seq * n, e->pooled + (size_t)from * n, n * sizeof(float));
+    }
+    *out_seq = seq;
+    return CAMA_OK;
+}
+
+static cama_err nat_seq_rewind(engine *e, int32_t seq, int32_t want, int32_t *out_got)
+{
+    if (!kv_alive(e->kv, seq))
+        return CAMA_ERR_ARG;
+    if (want < kv_len(e->kv, seq))
+        e->prev[seq] = -1;
+    return kv_rewind(e->kv, seq, keepable(e, seq, want), out_got, NULL);
+}
+
+static void nat_seq_free(engine *e, int32_t seq)
+{
+    kv_free(e->kv, seq);
+}
+
+/* ---- a step ---- */
+
+static void run_step(void *arg, int t, int n_thread)
+{
+    engine *e = arg;
+    (void)n_thread; /* is e->n_thread */
+    nat_rope_tables(e, t);
+    for (size_t i = 0; i < e->n_op; i++) {
+        const nat_op *op = &e->ops[i];
+        if (!(op->need & e->wanted) || e->n_row[op->domain] == 0)
+            continue;
+        op->run(e, op, t);
+        nat_meet(e, t);
+    }
+}
+
+static void put_out_row(engine *e, size_t i, size_t row, engine_out *out)
+{
+    const uint32_t flags = e->row[row].flags;
+    const int32_t logits = e->out_node[PLAN_OUT_LOGITS];
+    if (flags & ENGINE_LOGITS)
+        out->logits = nat_row(e, logits, i);
+    if (flags & ENGINE_HIDDEN)
+        out->hidden = nat_row(e, e->out_node[PLAN_OUT_HIDDEN], i);
+    if (flags & ENGINE_CANDIDATES) {
+        out->cand = e->outs_now->cand + i * (e->batch->n_candidate + e->batch->n_id);
+        out->n_cand = e->n_cand[i];
+        out->logsumexp = e->lse[i];
+    }
+    if (flags & (ENGINE_LOGITS | ENGINE_CANDIDATES))
+        e->prev[e->row[row].seq] = e->best[i];
+}
+
+/* An entry for each row with flags, in row order. */
+static void put_outputs(engine *e)
+{
+    nat_outputs *o = e->outs_now;
+    size_t i_out = 0;
+    size_t i_seq = 0;
+    o->n = 0;
+    for (size_t i = 0; i < e->n_run; i++)
+        e->prev[e->run[i].seq] = -1;
+    for (size_t row = 0; row < e->n_row[NAT_IN]; row++) {
+        if (!e->row[row].flags)
+            continue;
+        engine_out *out = &o->out[o->n++];
+        *out = (engine_out){.row = row, .seq = e->row[row].seq};
+        if (i_out < e->n_row[NAT_OUT] && e->out_row[i_out] == row)
+            put_out_row(e, i_out++, row, out);
+        if (i_seq < e->n_row[NAT_SEQ] && e->seq_row[i_seq] == row)
+            out->pooled = nat_row(e, e->out_node[PLAN_OUT_POOLED], i_seq++);
+    }
+}
+
+static cama_err nat_submit(engine *e, const engine_batch *b, engine_ticket *out, err_info *err)
+{
+    const cama_err fail = nat_begin(e, b, err);
+    if (fail)
+        return fail;
+    e->ticket++;
+    e->outs_now = &e->outputs[e->ticket % 2];
+    e->at = e->val[e->ticket % 2];
+    e->batch = b;
+    e->embeds = b->embeds;
+    workers_run(e->pool, run_step, e);
+    for (size_t i = 0; i < e->n_run; i++)
+        kv_settle(e->kv, e->run[i].seq);
+    put_outputs(e);
+    e->outs_now->ticket = e->ticket;
+    e->batch = NULL; /* the caller's, and so are the embeddings */
+    e->embeds = NULL;
+    *out = e->ticket;
+    return CAMA_OK;
+}
+
+static cama_err nat_collect(engine *e, engine_ticket t, engine_outs *out, err_info *err)
+{
+    const nat_outputs *o = &e->outputs[t % 2];
+    if (t == 0 || o->ticket != t)
+        return err_set(err, CAMA_ERR_ARG, "native: no outputs of step %llu, the last is %llu",
+                       (unsigned long long)t, (unsigned long long)e->ticket);
+    *out = (engine_outs){.out = o->out, .n = o->n};
+    return CAMA_OK;
+}
+
+static void nat_stat(const engine *e, engine_stat *out)
+{
+    char name[64];
+    uint64_t n_free = UINT64_MAX;
+    for (size_t i = 0; i < e->plan->n_group; i++) {
+        if (e->group[i].books < 0)
+            continue;
+        const uint64_t n =
+            (uint64_t)kv_n_free_page(e->kv, (size_t)e->group[i].books) * KV_PAGE_TOKENS;
+        n_free = n < n_free ? n : n_free;
+    }
+    plat_cpu_name(name, sizeof name);
+    *out = (engine_stat){.bytes = e->bytes,
+                         .n_seq_alive = kv_n_alive(e->kv),
+                         .n_token_free = n_free,
+                         .activations = e->opts.activations == KERN_I8 ? "int8" : "f32"};
+    (void)snprintf(out->device, sizeof out->device, "cpu: %s, %d thread%s, %s", name, e->n_thread,
+                   e->n_thread == 1 ? "" : "s", e->kern.tier); /* cut where it is too long */
+}
+
+const engine_vt nat_engine = {
+    .name = "native",
+    .probe = nat_probe,
+    .plan = nat_plan,
+    .open = nat_open,
+    .close = nat_close,
+    .seq_fork = nat_seq_fork,
+    .seq_rewind = nat_seq_rewind,
+    .seq_free = nat_seq_free,
+    .submit = nat_submit,
+    .collect = nat_collect,
+    .stat = nat_stat,
+};
