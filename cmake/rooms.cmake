@@ -5,6 +5,7 @@ set(CAMA_ROOMS_LEFT_OUT "")
 
 set(room_ext_tok PkgConfig::PCRE2 PkgConfig::UTF8PROC)
 set(room_ext_json PkgConfig::JSONC)
+set(room_ext_chat PkgConfig::UTF8PROC)
 set(room_ext_cli PkgConfig::EDIT)
 
 # Instruction sets by file name, for those files alone (style.md 7).

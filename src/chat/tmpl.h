@@ -17,18 +17,26 @@ typedef struct tmpl tmpl; /* opaque: a parsed template */
 cama_err tmpl_open(const char *source, size_t n, tmpl **out, err_info *err);
 void tmpl_close(tmpl *t);
 
+/* Whether the template names this variable at all ("tools", "enable_thinking"). */
+bool tmpl_uses(const tmpl *t, const char *variable);
+
 typedef struct tmpl_limits {
-    uint64_t max_steps;  /* nodes evaluated; 0: TMPL_MAX_STEPS */
-    uint32_t max_depth;  /* nested calls and blocks; 0: TMPL_MAX_DEPTH */
+    uint64_t max_steps; /* nodes evaluated; 0: TMPL_MAX_STEPS */
+    uint32_t max_depth; /* nested calls and blocks; 0: TMPL_MAX_DEPTH */
+    size_t max_bytes;   /* of what the render makes; 0: TMPL_MAX_BYTES */
     /* output is bounded by out->max_bytes */
 } tmpl_limits;
 #define TMPL_MAX_STEPS 50000000u
 #define TMPL_MAX_DEPTH 200u
+#define TMPL_MAX_BYTES (256u << 20)
 
-/* vars: a JSON object of the template's variables (messages, tools, add_generation_prompt, bos_token,
+/* Passing a limit gives CAMA_ERR_LIMIT. */
+
+/* Appends to out, all or nothing. vars: a JSON object of the template's variables (messages, tools,
+ * add_generation_prompt, bos_token,
  * ...). now_s: seconds since 1970 that strftime_now sees (the caller's clock, so that tests and
  * replays are exact). raise_exception and any other failure: CAMA_ERR_TEMPLATE with its text. */
-cama_err tmpl_render(const tmpl *t, const json_value *vars, int64_t now_s, const tmpl_limits *limits,
-                     buf *out, err_info *err);
+cama_err tmpl_render(const tmpl *t, const json_value *vars, int64_t now_s,
+                     const tmpl_limits *limits, buf *out, err_info *err);
 
 #endif
