@@ -74,8 +74,7 @@ V_INLINE void STEP(Q5_1)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
 V_INLINE void STEP(Q8_0)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
 {
     lane_block b;
-    v_load_rows(p + 2, stride, b.w);
-    v_load_rows(p + 18, stride, b.w + 4);
+    v_load_rows32(p + 2, stride, b.w);
     V_UNROLL for (size_t j = 0; j < 8; j++) b.w[j] = v_s8(b.w[j]);
     b.scale[0] = v_f16(v_load_rows_u16(p, stride));
     EMIT(ctx, &b, (lane_traits)LANE_Q8_0);
@@ -117,8 +116,7 @@ V_INLINE void STEP(Q4_K)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
     STEP(k_scales)(h, &k);
     V_UNROLL for (size_t s = 0; s < 8; s += 2)
     {
-        v_load_rows(p + 16 + 16 * s, stride, c);
-        v_load_rows(p + 32 + 16 * s, stride, c + 4);
+        v_load_rows32(p + 16 + 16 * s, stride, c);
         V_UNROLL for (size_t j = 0; j < 8; j++) b.w[j] = c[j] & NIBBLES;
         STEP(k_block_scale)(&k, s, &b);
         EMIT(ctx, &b, (lane_traits)LANE_Q4_K);
@@ -135,12 +133,10 @@ V_INLINE void STEP(Q5_K)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
     vu h[4], c[8], high[8];
     v_load_rows(p, stride, h);
     STEP(k_scales)(h, &k);
-    v_load_rows(p + 16, stride, high);
-    v_load_rows(p + 32, stride, high + 4);
+    v_load_rows32(p + 16, stride, high);
     V_UNROLL for (uint32_t s = 0; s < 8; s += 2)
     {
-        v_load_rows(p + 48 + 16 * s, stride, c);
-        v_load_rows(p + 64 + 16 * s, stride, c + 4);
+        v_load_rows32(p + 48 + 16 * s, stride, c);
         V_UNROLL for (size_t j = 0; j < 8; j++) b.w[j] =
             (c[j] & NIBBLES) | (high[j] >> s & 0x01010101u) << 4;
         STEP(k_block_scale)(&k, s, &b);
@@ -152,11 +148,16 @@ V_INLINE void STEP(Q5_K)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
     }
 }
 
-/* Signed byte s % 4 of the words as floats. */
+/* Signed byte s % 4 of the words, times 2^24, as floats. */
 V_INLINE vf STEP(signed_byte)(const vu *words, size_t s)
 {
-    const vi up = (vi)(words[s / 4] << (uint32_t)(24 - 8 * (s % 4)));
-    return v_float(up >> 24);
+    return v_float((vi)(words[s / 4] << (uint32_t)(24 - 8 * (s % 4)) & 0xFF000000u));
+}
+
+/* Two bits of each byte of high, those of field f, at bits 4 and 5. */
+V_INLINE vu STEP(q6_high)(vu high, uint32_t f)
+{
+    return (f < 2 ? high << (4 - 2 * f) : high >> (2 * f - 4)) & 0x30303030u;
 }
 
 V_INLINE void STEP(Q6_K)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
@@ -164,17 +165,17 @@ V_INLINE void STEP(Q6_K)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
     lane_block b;
     vu low[16], high[8], sc[4];
     v_load_rows(p + 192, stride, sc);
-    const vf d = v_f16(v_load_rows_u16(p + 208, stride));
-    for (size_t half = 0; half < 2; half++) {
-        V_UNROLL for (size_t i = 0; i < 4; i++)
-            v_load_rows(p + 64 * half + 16 * i, stride, low + 4 * i);
-        v_load_rows(p + 128 + 32 * half, stride, high);
-        v_load_rows(p + 144 + 32 * half, stride, high + 4);
+    const vf d = v_f16(v_load_rows_u16(p + 208, stride)) * 0x1p-24f;
+    V_UNROLL for (size_t half = 0; half < 2; half++)
+    {
+        v_load_rows32(p + 64 * half, stride, low);
+        v_load_rows32(p + 64 * half + 32, stride, low + 8);
+        v_load_rows32(p + 128 + 32 * half, stride, high);
         V_UNROLL for (uint32_t f = 0; f < 4; f++)
         {
             const vu *from = low + 8 * (f & 1);
             V_UNROLL for (size_t j = 0; j < 8; j++) b.w[j] =
-                (from[j] >> (f < 2 ? 0u : 4u) & NIBBLES) | (high[j] >> 2 * f & 0x03030303u) << 4;
+                (from[j] >> (f < 2 ? 0u : 4u) & NIBBLES) | STEP(q6_high)(high[j], f);
             b.scale[0] = d * STEP(signed_byte)(sc + 2 * half, 2 * f);
             b.scale[1] = d * STEP(signed_byte)(sc + 2 * half, 2 * f + 1);
             EMIT(ctx, &b, (lane_traits)LANE_Q6_K);

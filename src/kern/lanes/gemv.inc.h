@@ -12,9 +12,10 @@ typedef struct GEMV(gemv_ctx) {
 } GEMV(gemv_ctx);
 
 /* Words j0 .. j1 of the block times column c; two chains, for the instruction's latency. */
-V_INLINE vi GEMV(gemv_dot)(const vu *w, const uint8_t *a, size_t j0, size_t j1, size_t c, bool s8)
+V_INLINE vi GEMV(gemv_dot)(const vu *w, const uint8_t *a, size_t j0, size_t j1, size_t c, bool s8,
+                           vi init)
 {
-    vi s[2] = {{0}, {0}};
+    vi s[2] = {init, {0}};
     V_UNROLL for (size_t j = j0; j < j1; j++)
     {
         const uint8_t *q = a + 4 * (j * GEMV_N + c);
@@ -31,16 +32,16 @@ V_INLINE void GEMV(gemv_emit)(GEMV(gemv_ctx) * ctx, const lane_block *b, lane_tr
         const vf dc = (vf)v_spread(d + 4 * c);
         vf acc = ctx->acc[c];
         const vi m0 = (vi)v_spread(minus + 4 * c), m1 = (vi)v_spread(minus + 4 * (GEMV_N + c));
+        const uint32_t shift = t.shift >= 0 ? (uint32_t)t.shift : 0;
         if (t.n_scale == 1) {
-            vi s = GEMV(gemv_dot)(b->w, ctx->a, 0, 8, c, t.s8);
-            if (t.shift >= 0)
-                s += (m0 + m1) << t.shift;
+            const vi init = t.shift >= 0 ? (m0 + m1) << shift : (vi){0};
+            const vi s = GEMV(gemv_dot)(b->w, ctx->a, 0, 8, c, t.s8, init);
             acc = v_fma(v_float(s), b->scale[0] * dc, acc);
         } else {
-            vi s = GEMV(gemv_dot)(b->w, ctx->a, 0, 4, c, t.s8);
-            acc = v_fma(v_float(s + (m0 << t.shift)), b->scale[0] * dc, acc);
-            s = GEMV(gemv_dot)(b->w, ctx->a, 4, 8, c, t.s8);
-            acc = v_fma(v_float(s + (m1 << t.shift)), b->scale[1] * dc, acc);
+            const vi s0 = GEMV(gemv_dot)(b->w, ctx->a, 0, 4, c, t.s8, m0 << shift);
+            const vi s1 = GEMV(gemv_dot)(b->w, ctx->a, 4, 8, c, t.s8, m1 << shift);
+            acc = v_fma(v_float(s0), b->scale[0] * dc, acc);
+            acc = v_fma(v_float(s1), b->scale[1] * dc, acc);
         }
         if (t.n_min)
             acc = v_fma(b->min[0], (vf)v_spread(ds + 4 * c), acc);

@@ -4,6 +4,8 @@
 static void lane_gemv(const kern_weight *w, const kern_acts *a, size_t row0, size_t row1,
                       const kern_out *out, gemv_fn *fn)
 {
+    const uint8_t *end = w->rows + row1 * w->row_bytes;
+    rows_prefetch_first(w->rows + row0 * w->row_bytes, end, w->row_bytes);
     for (size_t row = row0; row < row1;) {
         const row_group g = row_group_at(w, row, row1);
         const uint8_t *p = w->rows + g.base * w->row_bytes;
@@ -11,7 +13,7 @@ static void lane_gemv(const kern_weight *w, const kern_acts *a, size_t row0, siz
         const gemv_rows r = {.p = p,
                              .stride = g.stride,
                              .n_block = w->n_col / quant_table[w->type].block_n,
-                             .ahead = row < row1 ? p + V_N * w->row_bytes : p};
+                             .ahead = rows_ahead(p, end, w->row_bytes)};
         vf acc[V_GEMV_MAX];
         fn(&r, a->mem, acc);
         for (size_t c = 0; c < a->n_row; c++)

@@ -49,6 +49,25 @@ V_INLINE const uint8_t *rows_prefetch(const uint8_t *ahead, lane_traits t)
     return ahead + n;
 }
 
+/* How far ahead of its use, past the group at work, a byte is asked for. */
+#define ROWS_AHEAD_BYTES 8192
+
+/* Where to prefetch while the group at p is at work: at most the last group before end. */
+V_INLINE const uint8_t *rows_ahead(const uint8_t *p, const uint8_t *end, size_t row_bytes)
+{
+    const size_t group = V_N * row_bytes;
+    const uint8_t *last = (size_t)(end - p) > group ? end - group : p;
+    return (size_t)(last - p) > group + ROWS_AHEAD_BYTES ? p + group + ROWS_AHEAD_BYTES : last;
+}
+
+/* What no earlier group asked for: the first of a slice, and some. */
+static void rows_prefetch_first(const uint8_t *p, const uint8_t *end, size_t row_bytes)
+{
+    const size_t want = V_N * row_bytes + ROWS_AHEAD_BYTES, have = (size_t)(end - p);
+    for (size_t i = 0; i < (want < have ? want : have); i += 64)
+        __builtin_prefetch(p + i, 0, V_PREFETCH_LEVEL);
+}
+
 /* One row group for a gemv: where it lies, and what will be wanted after it. */
 typedef struct gemv_rows {
     const uint8_t *p, *ahead;
