@@ -1,9 +1,9 @@
 /* tok.h - text <-> token ids.
  *
  * A vocabulary is built from plain arrays (tok_vocab_def), so this room has never heard of a file
- * format; src/model fills the definition from GGUF metadata. Encoding first cuts the text at special
- * tokens, then runs the vocabulary's algorithm (BPE, SPM, WPM, ...) on the rest.
- * Immutable after tok_open; any number of threads may encode at once (scratch is per call).
+ * format; src/model fills the definition from GGUF metadata. Encoding first cuts the text at
+ * special tokens, then runs the vocabulary's algorithm (BPE, SPM, WPM, ...) on the rest. Immutable
+ * after tok_open; any number of threads may encode at once (scratch is per call).
  */
 #ifndef TOK_TOK_H
 #define TOK_TOK_H
@@ -14,7 +14,13 @@
 typedef struct tok_vocab tok_vocab; /* opaque */
 
 typedef enum tok_attr { /* tokenizer.ggml.token_type */
-    TOK_UNDEFINED, TOK_NORMAL, TOK_UNKNOWN, TOK_CONTROL, TOK_USER, TOK_UNUSED, TOK_BYTE
+                        TOK_UNDEFINED,
+                        TOK_NORMAL,
+                        TOK_UNKNOWN,
+                        TOK_CONTROL,
+                        TOK_USER,
+                        TOK_UNUSED,
+                        TOK_BYTE
 } tok_attr;
 
 typedef struct tok_str {
@@ -22,7 +28,7 @@ typedef struct tok_str {
     size_t n;
 } tok_str;
 
-#define TOK_NONE (-1) /* a special id that the vocabulary does not have */
+#define TOK_NONE (-1)  /* a special id that the vocabulary does not have */
 #define TOK_UNSET (-2) /* in a definition: the file does not say; the algorithm's default holds */
 
 /* What a file says about its vocabulary. All memory stays the caller's and must outlive tok_open
@@ -31,10 +37,10 @@ typedef struct tok_vocab_def {
     tok_str model; /* "llama" "gpt2" "bert" "gemma4" "no_vocab" ... (tokenizer.ggml.model) */
     tok_str pre;   /* tokenizer.ggml.pre; n = 0: "default" */
     const tok_str *tokens;
-    const float *scores;     /* n_token, or NULL */
-    const int32_t *types;    /* n_token of tok_attr, or NULL: all normal */
+    const float *scores;  /* n_token, or NULL */
+    const int32_t *types; /* n_token of tok_attr, or NULL: all normal */
     uint32_t n_token;
-    const tok_str *merges;   /* "A B" */
+    const tok_str *merges; /* "A B" */
     size_t n_merge;
     const uint8_t *charsmap; /* precompiled_charsmap, or NULL */
     size_t n_charsmap;
@@ -57,6 +63,7 @@ void tok_close(tok_vocab *v);
 typedef struct tok_special {
     int32_t bos, eos, eot, eom, unk, sep, pad, cls, mask;
     bool add_bos, add_eos, add_sep;
+    int32_t fim_pre, fim_suf, fim_mid, fim_pad, fim_rep, fim_sep; /* filling in the middle */
 } tok_special;
 
 uint32_t tok_n_token(const tok_vocab *v);
@@ -68,7 +75,8 @@ tok_str tok_text(const tok_vocab *v, int32_t id);
 
 typedef struct tok_flags {
     bool add_special;   /* BOS, EOS, SEP as the vocabulary asks for */
-    bool parse_special; /* control tokens in the text become their ids; user-defined ones always do */
+    bool parse_special; /* control tokens in the text become their ids; user-defined ones always do
+                         */
 } tok_flags;
 
 /* Ids of text (any bytes; invalid UTF-8 is encoded as its bytes or U+FFFD, as the algorithm does)
@@ -95,8 +103,8 @@ cama_err tok_decode(const tok_vocab *v, const int32_t *ids, size_t n, bool speci
 typedef struct tok_stream {
     const tok_vocab *v;
     bool special;
-    bool at_start;    /* the next piece may lose its leading space */
-    char held[8];     /* the bytes of a character that is not complete yet */
+    bool at_start; /* the next piece may lose its leading space */
+    char held[8];  /* the bytes of a character that is not complete yet */
     size_t n_held;
 } tok_stream;
 /* continues: the text before is a prompt, so the first piece keeps its leading space. */
