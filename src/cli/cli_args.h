@@ -1,0 +1,91 @@
+/* cli_args.h - the command line as a table: which options exist, what they take, where they go.
+ *
+ * cli_parse reads argv with getopt_long and a table row decides everything about an option. It
+ * prints nothing: a mistake comes back as a text that names the flag, the value and the limit.
+ */
+#ifndef CLI_CLI_ARGS_H
+#define CLI_CLI_ARGS_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#define CLI_MAX_STOP 64
+
+/* Which commands an option belongs to. */
+typedef enum cli_command {
+    CLI_RUN,
+    CLI_LOGITS,
+    CLI_TOKENIZE,
+    CLI_DETOKENIZE,
+    CLI_SHOW,
+    CLI_EMBED,
+    CLI_VERSION,
+    CLI_HELP,
+    CLI_N_COMMAND
+} cli_command;
+
+typedef struct cli_command_info {
+    const char *name;
+    const char *args; /* "FILE [PROMPT...]" */
+    const char *summary;
+    int min_pos, max_pos; /* positional arguments; -1: any number */
+} cli_command_info;
+
+extern const cli_command_info cli_commands[CLI_N_COMMAND];
+
+typedef struct cli_args {
+    cli_command command;
+    cama_model_opts model; /* without on_warning */
+    cama_gen_opts gen;     /* without prompt and callbacks; stop points at stops */
+    const char *stops[CLI_MAX_STOP];
+    const char *system, *tokens, *out;
+    uint32_t chunk;
+    bool verbose, json, special, no_bos, tensors, plan, template_, help;
+    int kv_type, activations; /* of the choices in the table, which are the enums' order */
+    char **pos;               /* [n_pos] positional arguments, in argv */
+    int n_pos;
+} cli_args;
+
+typedef enum cli_kind {
+    CLI_FLAG, /* bool */
+    CLI_U32,
+    CLI_I32,
+    CLI_I64,
+    CLI_FLOAT,
+    CLI_BYTES,  /* uint64_t: 1500, 64K, 512M, 8G */
+    CLI_TEXT,   /* const char *, in argv */
+    CLI_CHOICE, /* int: an index into choices */
+    CLI_STOP    /* one more stop string */
+} cli_kind;
+
+typedef struct cli_option {
+    const char *name;  /* "num-ctx"; /set parameter takes it with underscores */
+    const char *alias; /* another long name, or NULL */
+    char letter;       /* 0: none */
+    cli_kind kind;
+    double min, max;     /* numbers */
+    const char *choices; /* "f16|f32" */
+    const char *arg;     /* in help */
+    const char *help;
+    unsigned commands; /* 1u << cli_command */
+    bool parameter;    /* /set parameter takes it */
+    size_t offset;     /* in cli_args */
+} cli_option;
+
+/* NULL past the end. */
+const cli_option *cli_option_at(size_t i);
+
+/* Defaults, then argv. argv[0] is the program; its order may change. CAMA_ERR_ARG with a text for
+ * people. What it points at lives as long as argv; *out itself must not move. */
+cama_err cli_parse(int argc, char **argv, cli_args *out, err_info *err);
+/* Sets a parameter by its name in the REPL ("num_ctx"). text must live as long as args. */
+cama_err cli_set_parameter(cli_args *args, const char *name, const char *text, err_info *err);
+
+/* "1,5,9" or "1 5 9" into ids; *out_ids is freed with free. CAMA_ERR_ARG names what is no id. */
+cama_err cli_parse_ids(const char *text, int32_t **out_ids, size_t *out_n, err_info *err);
+
+/* The help of the program (command CLI_N_COMMAND) or of one command. */
+
+cama_err cli_write_help(cli_command c, buf *out);
+
+#endif

@@ -1,0 +1,61 @@
+/* cli_int.h - what the commands share: telling people, opening a model, reading input. */
+#ifndef CLI_CLI_INT_H
+#define CLI_CLI_INT_H
+
+#include "base/buf.h"
+#include "cli/cli.h"
+#include "cli/cli_args.h"
+
+#define CLI_MAX_INPUT ((size_t)64 << 20) /* bytes of standard input that are read */
+
+/* Each gives the exit status. */
+int cli_run(cli_args *args);
+int cli_logits(cli_args *args);
+int cli_tokenize(cli_args *args);
+int cli_detokenize(cli_args *args);
+int cli_show(cli_args *args);
+int cli_embed(cli_args *args);
+/* Questions from the terminal until /bye; the model is the session's from here on. */
+int cli_repl(cli_args *args, cama_model *m);
+
+/* "cama: text" on standard error; gives CLI_FAILED, or CLI_USAGE for CAMA_ERR_ARG made here. */
+int cli_fail(const cama_error *err);
+/* A warning of the library, on standard error; for cama_model_opts.on_warning. */
+void cli_warning(void *user, const char *text);
+
+/* Opens args->pos[0], with warnings told. */
+cama_err cli_open(const cli_args *args, cama_open_mode mode, cama_model **out, cama_error *err);
+
+/* All of standard input. CAMA_ERR_LIMIT past CLI_MAX_INPUT. */
+cama_err cli_read_input(buf *out, cama_error *err);
+/* The argument's text, or standard input for "-"; *out_text points into one of them. */
+cama_err cli_text_argument(const char *arg, buf *input, const char **out_text, size_t *out_n,
+                           cama_error *err);
+/* Writes to standard output; CAMA_ERR_IO when it is gone. */
+cama_err cli_print(const char *text, size_t n, cama_error *err);
+
+/* Ctrl-C while computing asks for an end; between these two calls it does nothing else. */
+void cli_catch_interrupt(void);
+void cli_release_interrupt(void);
+bool cli_interrupted(void);
+
+/* An answer to the terminal. *answer (may be NULL) collects its text too. */
+cama_err cli_answer(cama_model *m, const cama_gen_opts *gen, buf *answer, cama_gen_result *result,
+                    cama_error *err);
+/* Engine, device, memory and speeds on standard error. */
+void cli_print_figures(const cama_model *m, const cama_gen_result *r, bool verbose);
+/* "98.4 MiB". */
+void cli_format_bytes(uint64_t bytes, char *out, size_t n);
+
+/* The conversation so far, as JSON for cama_gen_opts.messages. */
+typedef struct cli_chat {
+    buf json; /* without the closing bracket */
+    size_t n_message;
+} cli_chat;
+void cli_chat_init(cli_chat *c);
+void cli_chat_done(cli_chat *c);
+cama_err cli_chat_add(cli_chat *c, const char *role, const char *text, cama_error *err);
+/* The whole array, NUL-terminated, until the next call; NULL: no memory. */
+const char *cli_chat_messages(cli_chat *c);
+
+#endif
