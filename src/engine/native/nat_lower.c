@@ -64,9 +64,20 @@ const uint32_t *nat_cut(engine *e, size_t n_row)
     return cut;
 }
 
+/* Gate and up are cut alike, so that a thread's glu reads what the thread itself wrote. */
+static cama_err cut_alike(engine *e, nat_linears *l, err_info *err)
+{
+    const uint32_t *cut = nat_cut(e, l->linear[0].w.k.n_row);
+    for (size_t i = 0; i < l->n; i++)
+        l->linear[i].cut = cut;
+    return cut ? CAMA_OK : no_memory(err);
+}
+
 /* Cuts that share the bytes of several linears evenly: thread 0 may have all of q and some of k. */
 static cama_err cut_linears(engine *e, nat_linears *l, err_info *err)
 {
+    if (l->glu >= 0)
+        return cut_alike(e, l, err);
     const size_t n = (size_t)e->n_thread;
     const size_t step = e->kern.w_step ? e->kern.w_step : 1;
     double total = 0;
