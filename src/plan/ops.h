@@ -3,6 +3,8 @@
  * They compute nothing: they record nodes of a plan (plan.h). The first verb to fail sticks, later
  * ones pass NULL on, and ops_finish looks once. Widths are checked as they are recorded: a weight
  * whose shape does not fit its input is CAMA_ERR_FORMAT naming the tensor and both numbers.
+ * C evaluates arguments in any order: two verbs that record go into two statements, or the plan's
+ * numbering would depend on the compiler.
  *
  *     ops *o = ops_open(arena, err);
  *     const ops_val *x = ops_embed(o, w->token_embd, PLAN_EMBED_TOKEN);
@@ -33,20 +35,25 @@ void ops_fail(ops *o, cama_err e, const char *fmt, ...) ERR_PRINTF(3, 4);
 
 const ops_val *ops_embed(ops *o, const plan_tensor *table, plan_embed_kind kind);
 const ops_val *ops_rms_norm(ops *o, const ops_val *x, const plan_tensor *w, float eps);
-const ops_val *ops_layer_norm(ops *o, const ops_val *x, const plan_tensor *w, const plan_tensor *b, float eps);
+const ops_val *ops_layer_norm(ops *o, const ops_val *x, const plan_tensor *w, const plan_tensor *b,
+                              float eps);
 /* RMS norm of each run of head_dim columns; w [head_dim] or NULL. */
-const ops_val *ops_head_norm(ops *o, const ops_val *x, const plan_tensor *w, size_t head_dim, float eps);
+const ops_val *ops_head_norm(ops *o, const ops_val *x, const plan_tensor *w, size_t head_dim,
+                             float eps);
 const ops_val *ops_l2_norm(ops *o, const ops_val *x, size_t head_dim, float eps);
 const ops_val *ops_linear(ops *o, const ops_val *x, const plan_linear *l);
 const ops_val *ops_head_linear(ops *o, const ops_val *x, const plan_tensor *w);
 const ops_val *ops_slice(ops *o, const ops_val *x, size_t n_head, size_t from, size_t n);
+/* Per head [a_h | b_h]; shared: b is one part that every head gets. */
 const ops_val *ops_join(ops *o, const ops_val *a, const ops_val *b, size_t n_head);
+const ops_val *ops_join_shared(ops *o, const ops_val *a, const ops_val *b, size_t n_head);
 const ops_val *ops_rope(ops *o, const ops_val *x, const plan_rope *r);
 /* Declares a place in the KV; -1 after a failure. */
 int ops_kv_slot(ops *o, const plan_kv_slot *slot);
 /* Stores k and v (v NULL: the slot has v_in_k; both NULL: the slot is shared, another layer stores)
  * and attends. sinks [n_head] or NULL. */
-const ops_val *ops_attend(ops *o, const ops_val *q, const ops_val *k, const ops_val *v, const plan_attend *a, const plan_tensor *sinks);
+const ops_val *ops_attend(ops *o, const ops_val *q, const ops_val *k, const ops_val *v,
+                          const plan_attend *a, const plan_tensor *sinks);
 const ops_val *ops_add(ops *o, const ops_val *a, const ops_val *b);
 const ops_val *ops_add_weight(ops *o, const ops_val *x, const plan_tensor *w); /* w [n_col] */
 const ops_val *ops_mul(ops *o, const ops_val *a, const ops_val *b); /* b's width divides a's */
@@ -57,14 +64,19 @@ const ops_val *ops_glu(ops *o, const ops_val *gate, const ops_val *up, plan_act_
 const ops_val *ops_softcap(ops *o, const ops_val *x, float cap);
 
 typedef struct ops_experts {
-    const plan_tensor *gate, *up, *down;       /* stacks ne [n_in, n_out, n_expert]; up NULL: fused in gate */
+    const plan_tensor *gate, *up,
+        *down; /* stacks ne [n_in, n_out, n_expert]; up NULL: fused in gate */
     const plan_tensor *gate_b, *up_b, *down_b; /* [n_out, n_expert] or NULL */
 } ops_experts;
 /* router_logits [n_expert]; selection_bias [n_expert] or NULL. */
-const ops_val *ops_moe(ops *o, const ops_val *x, const ops_val *router_logits, const plan_tensor *selection_bias, const ops_experts *w, const plan_moe *moe);
+const ops_val *ops_moe(ops *o, const ops_val *x, const ops_val *router_logits,
+                       const plan_tensor *selection_bias, const ops_experts *w,
+                       const plan_moe *moe);
 
-const ops_val *ops_conv(ops *o, const ops_val *x, const plan_tensor *w, const plan_tensor *b, int slot);
-const ops_val *ops_delta(ops *o, const ops_val *q, const ops_val *k, const ops_val *v, const ops_val *g, const ops_val *beta, const plan_delta *d);
+const ops_val *ops_conv(ops *o, const ops_val *x, const plan_tensor *w, const plan_tensor *b,
+                        int slot);
+const ops_val *ops_delta(ops *o, const ops_val *q, const ops_val *k, const ops_val *v,
+                         const ops_val *g, const ops_val *beta, const plan_delta *d);
 const ops_val *ops_select(ops *o, const ops_val *x);
 const ops_val *ops_pool(ops *o, const ops_val *x, plan_pool_kind kind);
 void ops_output(ops *o, const ops_val *x, plan_output_kind kind);
