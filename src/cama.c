@@ -222,6 +222,7 @@ void cama_model_close(cama_model *m)
     sched_close(m->sched);
     if (m->engine)
         m->vt->close(m->engine);
+    tmpl_close(m->tmpl);
     tok_close(m->vocab);
     model_close(m->desc);
     gguf_close(m->file);

@@ -6,6 +6,7 @@
 #ifndef CAMA_INT_H
 #define CAMA_INT_H
 
+#include "chat/chat.h"
 #include "engine/engine.h"
 #include "sched/sched.h"
 
@@ -23,7 +24,10 @@ struct cama_model {
     engine_bytes planned;
     engine_stat stat; /* as of the opening: the names in it */
     sched *sched;     /* made by the first answer */
-    arena strings;    /* NUL-terminated copies for cama_info */
+    tmpl *tmpl;       /* parsed by the first prompt */
+    chat_caps caps;
+    uint32_t told; /* bits of chat_render that were told */
+    arena strings; /* NUL-terminated copies for cama_info */
     const char *arch, *name;
     uint64_t load_ns;
 };

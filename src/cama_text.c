@@ -5,8 +5,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "chat/tmpl.h"
-
 #define TEMPLATE_KEY "tokenizer.chat_template"
 #define CHAT_MEMORY ((size_t)256 << 20)
 
@@ -109,56 +107,107 @@ cama_err cama_model_plan(const cama_model *m, char **out_text, cama_error *err)
 
 /* ---- chat ---- */
 
-static bool put_token(const cama_model *m, arena *a, json_value *vars, const char *key, int32_t id)
+/* Parses the template and finds out what it can take, once. */
+static cama_err need_template(cama_model *m, cama_error *err)
 {
-    if (json_get(vars, key))
-        return true;
-    const tok_str s = tok_text(m->vocab, id); /* n = 0: there is none */
-    return json_put(a, vars, key, json_new_string(a, s.n ? s.text : "", s.n));
-}
-
-/* The template's inputs: the caller's object, or one made around an array of messages. */
-static cama_err chat_vars(const cama_model *m, const char *messages, arena *a, json_value **out,
-                          cama_error *err)
-{
-    json_value *v = NULL;
-    const cama_err e = json_parse(messages, strlen(messages), a, &v, err);
-    if (e)
-        return err_wrap(err, e, "messages");
-    if (v->kind == JSON_ARRAY) {
-        json_value *o = json_new_object(a);
-        if (!json_put(a, o, "messages", v))
-            return err_set(err, CAMA_ERR_NOMEM, "chat: no memory for messages");
-        v = o;
-    }
-    if (v->kind != JSON_OBJECT || !json_get(v, "messages") ||
-        json_get(v, "messages")->kind != JSON_ARRAY)
-        return err_set(err, CAMA_ERR_ARG, "messages must be a JSON array, or an object with one");
-    const tok_special *t = tok_specials(m->vocab);
-    if ((!json_get(v, "add_generation_prompt") &&
-         !json_put(a, v, "add_generation_prompt", json_new_bool(a, true))) ||
-        !put_token(m, a, v, "bos_token", t->bos) || !put_token(m, a, v, "eos_token", t->eos))
-        return err_set(err, CAMA_ERR_NOMEM, "chat: no memory for messages");
-    *out = v;
-    return CAMA_OK;
-}
-
-static cama_err render(cama_model *m, const char *messages, buf *out, cama_error *err)
-{
+    if (m->tmpl)
+        return CAMA_OK;
     gguf_str source;
     if (gguf_get_str(m->file, TEMPLATE_KEY, &source, NULL))
         return err_set(err, CAMA_ERR_NOT_FOUND, "the file has no chat template: key '%s' is absent",
                        TEMPLATE_KEY);
+    tmpl *t = NULL;
+    cama_err e = tmpl_open(source.text, source.n, &t, err);
+    if (!e)
+        e = chat_probe(t, &m->caps, err);
+    if (e) {
+        tmpl_close(t);
+        return err_wrap(err, e, "the file's chat template");
+    }
+    m->tmpl = t;
+    return CAMA_OK;
+}
+
+/* Keys of the caller's object that chat_request has a place for; all others are the template's. */
+static bool is_own_key(const char *key)
+{
+    static const char *const own[] = {"messages", "tools", "think", "add_generation_prompt"};
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
+        if (!strcmp(key, own[i]))
+            return true;
+    }
+    return false;
+}
+
+static cama_err read_object(const json_value *o, arena *a, chat_request *q, cama_error *err)
+{
+    q->messages = json_get(o, "messages");
+    q->tools = json_get(o, "tools");
+    const json_value *think = json_get(o, "think");
+    if (think && think->kind == JSON_BOOL)
+        q->think = think->boolean ? CHAT_THINK_ON : CHAT_THINK_OFF;
+    const json_value *add = json_get(o, "add_generation_prompt");
+    if (add && add->kind == JSON_BOOL)
+        q->add_generation_prompt = add->boolean;
+    json_value *extra = json_new_object(a);
+    bool ok = extra != NULL;
+    for (size_t i = 0; ok && i < o->n; i++) {
+        if (!is_own_key(o->members[i].key))
+            ok = json_put(a, extra, o->members[i].key, o->members[i].value);
+    }
+    q->extra = extra;
+    return ok ? CAMA_OK : err_set(err, CAMA_ERR_NOMEM, "chat: no memory for messages");
+}
+
+/* The caller's JSON: an array of messages, or an object around it. */
+static cama_err read_messages(const char *text, arena *a, chat_request *q, cama_error *err)
+{
+    json_value *v = NULL;
+    cama_err e = json_parse(text, strlen(text), a, &v, err);
+    if (e)
+        return err_wrap(err, e, "messages");
+    if (v->kind == JSON_OBJECT)
+        e = read_object(v, a, q, err);
+    else
+        q->messages = v;
+    if (!e && (!q->messages || q->messages->kind != JSON_ARRAY))
+        e = err_set(err, CAMA_ERR_ARG, "messages must be a JSON array, or an object with one");
+    return e;
+}
+
+static const char *token_text(const cama_model *m, arena *a, int32_t id)
+{
+    const tok_str s = tok_text(m->vocab, id); /* n = 0: there is none */
+    return s.n ? arena_copy(a, s.text, s.n) : NULL;
+}
+
+/* What was changed for the template is told, each change once a model. */
+static void tell_adapted(cama_model *m, uint32_t adapted)
+{
+    for (int i = 0; i < CHAT_N_ADAPTED; i++) {
+        const uint32_t bit = 1u << i;
+        if (adapted & bit & ~m->told)
+            cama_warn(m, "chat template: %s", chat_adapted_text(bit));
+    }
+    m->told |= adapted;
+}
+
+static cama_err render(cama_model *m, const char *messages, buf *out, cama_error *err)
+{
     arena a;
     arena_init(&a, CHAT_MEMORY);
-    tmpl *t = NULL;
-    json_value *vars = NULL;
-    cama_err e = chat_vars(m, messages, &a, &vars, err);
+    cama_err e = need_template(m, err);
+    chat_request q = {.caps = &m->caps, .add_generation_prompt = true, .now_s = time(NULL)};
     if (!e)
-        e = tmpl_open(source.text, source.n, &t, err);
-    if (!e)
-        e = tmpl_render(t, vars, (int64_t)time(NULL), &(tmpl_limits){0}, out, err);
-    tmpl_close(t);
+        e = read_messages(messages, &a, &q, err);
+    if (!e) {
+        const tok_special *t = tok_specials(m->vocab);
+        q.bos = token_text(m, &a, t->bos);
+        q.eos = token_text(m, &a, t->eos);
+        uint32_t adapted = 0;
+        e = chat_render(m->tmpl, &q, out, &adapted, err);
+        tell_adapted(m, adapted);
+    }
     arena_done(&a);
     return e;
 }

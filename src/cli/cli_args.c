@@ -147,7 +147,8 @@ static void offer(nearest *n, const char *candidate)
 
 static nearest nearest_to(const char *name)
 {
-    return (nearest){.name = name, .distance = strlen(name) > 3 ? 4 : 2};
+    const int limit = 1 + (int)strlen(name) / 3; /* a longer name may have more typing errors */
+    return (nearest){.name = name, .distance = limit < 4 ? limit : 4};
 }
 
 /* ---- values ---- */
