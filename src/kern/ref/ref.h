@@ -10,6 +10,12 @@
 
 void kern_init_ref(kern_table *k);
 
+/* For tiers that leave a rare case to the reference. */
+void ref_act(kern_act_fn fn, const float *x, size_t n, float *out);
+void ref_glu(kern_act_fn fn, const float *gate, const float *up, size_t n, float *out);
+void ref_delta(const kern_delta *d);
+void ref_attend(const kern_attend *a);
+
 /* The parts, one a file. */
 void ref_init_matmul(kern_table *k);
 void ref_init_rows(kern_table *k);

@@ -29,13 +29,13 @@ static float act_one(kern_act_fn fn, float x)
     return x;
 }
 
-static void act(kern_act_fn fn, const float *x, size_t n, float *out)
+void ref_act(kern_act_fn fn, const float *x, size_t n, float *out)
 {
     for (size_t i = 0; i < n; i++)
         out[i] = act_one(fn, x[i]);
 }
 
-static void glu(kern_act_fn fn, const float *gate, const float *up, size_t n, float *out)
+void ref_glu(kern_act_fn fn, const float *gate, const float *up, size_t n, float *out)
 {
     for (size_t i = 0; i < n; i++)
         out[i] = act_one(fn, gate[i]) * up[i];
@@ -49,7 +49,7 @@ static void softcap(const float *x, float cap, size_t n, float *out)
 
 void ref_init_act(kern_table *k)
 {
-    k->act = act;
-    k->glu = glu;
+    k->act = ref_act;
+    k->glu = ref_glu;
     k->softcap = softcap;
 }

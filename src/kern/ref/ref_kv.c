@@ -159,7 +159,7 @@ static void attend_page(const kern_attend *a, size_t page, span s, size_t row, s
     a->l[query] = sum;
 }
 
-static void attend(const kern_attend *a)
+void ref_attend(const kern_attend *a)
 {
     for (size_t query = 0; query < a->n_row * a->n_group; query++) {
         const size_t row = query / a->n_group;
@@ -204,7 +204,7 @@ void ref_init_kv(kern_table *k)
 {
     k->store_k = store_k;
     k->store_v = store_v;
-    k->attend = attend;
+    k->attend = ref_attend;
     k->attend_scratch_bytes = attend_scratch_bytes;
     k->attend_merge = attend_merge;
 }

@@ -40,7 +40,7 @@ static float delta_column(const kern_delta *d, size_t token, size_t j)
     return out;
 }
 
-static void delta(const kern_delta *d)
+void ref_delta(const kern_delta *d)
 {
     for (size_t token = 0; token < d->n; token++)
         for (size_t j = 0; j < d->dv; j++)
@@ -50,5 +50,5 @@ static void delta(const kern_delta *d)
 void ref_init_state(kern_table *k)
 {
     k->conv_step = conv_step;
-    k->delta = delta;
+    k->delta = ref_delta;
 }

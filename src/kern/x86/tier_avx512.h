@@ -5,5 +5,8 @@
 #include "kern/kern.h"
 
 void avx512_init_i8(kern_table *k);
+void avx512_init_f32(kern_table *k);
+void avx512_init_rows(kern_table *k);
+void avx512_init_attend(kern_table *k);
 
 #endif

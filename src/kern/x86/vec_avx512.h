@@ -78,6 +78,61 @@ V_INLINE vf v_float(vi x)
     return (vf)_mm512_cvtepi32_ps((__m512i)x);
 }
 
+V_INLINE vf v_sqrt(vf x)
+{
+    return (vf)_mm512_sqrt_ps((__m512)x);
+}
+
+/* The larger, and b where one is not a number. */
+V_INLINE vf v_max(vf a, vf b)
+{
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+}
+
+V_INLINE vf v_min(vf a, vf b)
+{
+    return (vf)_mm512_min_ps((__m512)a, (__m512)b);
+}
+
+V_INLINE float v_first(vf x)
+{
+    return _mm512_cvtss_f32((__m512)x);
+}
+
+/* Halves of the lanes on each other: i and i + 8, then 4, 2, 1. */
+V_INLINE float v_sum(vf x)
+{
+    const __m256 h =
+        _mm256_add_ps(_mm512_castps512_ps256((__m512)x), _mm512_extractf32x8_ps((__m512)x, 1));
+    const __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    const __m128 d = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(d, _mm_movehdup_ps(d)));
+}
+
+V_INLINE float v_largest(vf x)
+{
+    return _mm512_reduce_max_ps((__m512)x);
+}
+
+/* V_N halves, or bfloats, of memory. */
+V_INLINE vf v_load_f16(const uint16_t *p)
+{
+    return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+
+V_INLINE vf v_load_bf16(const uint16_t *p)
+{
+    const __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)p);
+    return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16);
+}
+
+/* Signed bytes as floats. */
+V_INLINE vf v_load_s8(const int8_t *p)
+{
+    const __m128i x = _mm_loadu_si128((const __m128i *)(const void *)p);
+    return (vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(x));
+}
+
 /* The f16 in the low half of each lane. */
 V_INLINE vf v_f16(vu x)
 {
