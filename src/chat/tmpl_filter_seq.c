@@ -327,6 +327,8 @@ static tval map_attribute(trun *r, const tcall *c)
 
 static tval f_map(trun *r, tcall *c)
 {
+    if (!tmpl_truth(r, c->self)) /* as in jinja2, nothing is looked at: none maps to nothing */
+        return tmpl_gen_val(r, tmpl_list_new(r, 0));
     if (c->n_pos == 0)
         return map_attribute(r, c);
     const tstr *name = tmpl_arg_str(r, c->pos[0], "map");
@@ -364,6 +366,8 @@ static tval select_by(trun *r, const tcall *c, bool attribute, bool keep)
 {
     const size_t n_skip = attribute;
     const tbuiltin *test = NULL;
+    if (!tmpl_truth(r, c->self))
+        return tmpl_gen_val(r, tmpl_list_new(r, 0));
     if (attribute && c->n_pos == 0)
         return tmpl_fail(r, "Missing parameter for attribute name");
     if (c->n_pos > n_skip) {

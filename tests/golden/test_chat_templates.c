@@ -58,8 +58,8 @@ static void show_difference(const char *what, const char *got, const char *want)
     while (got[i] && got[i] == want[i])
         i++;
     const size_t from = i > 40 ? i - 40 : 0;
-    print_error("%s differs at byte %zu:\n  got  ...%.120s\n  want ...%.120s\n", what, i, got + from,
-                want + from);
+    print_error("%s differs at byte %zu:\n  got  ...%.120s\n  want ...%.120s\n", what, i,
+                got + from, want + from);
 }
 
 /* One render against what was wanted (NULL: an error). */
