@@ -228,6 +228,19 @@ tval tmpl_binary(trun *r, top op, tval a, tval b)
     return wrong_types(r, op, a, b);
 }
 
+/* The text with its sign turned: -9223372036854775808 is an int64, though its digits are not. */
+static tval negate_big(trun *r, tval v)
+{
+    static const tstr minus = {"-", 1, 1};
+    const tstr *s = v.u.s;
+    tval out = *s->p == '-' ? tmpl_str_static(r, s->p + 1, s->n - 1) : tmpl_concat(r, &minus, s);
+    if (tmpl_is_str(out, "-9223372036854775808"))
+        return tmpl_int(INT64_MIN);
+    if (out.kind == V_STR)
+        out.kind = V_BIG;
+    return out;
+}
+
 tval tmpl_negate(trun *r, tval v)
 {
     if (v.kind == V_FLOAT)
@@ -237,6 +250,6 @@ tval tmpl_negate(trun *r, tval v)
     if (v.kind == V_UNDEF)
         return tmpl_no_use(r, v);
     if (v.kind == V_BIG)
-        return overflow(r);
+        return negate_big(r, v);
     return tmpl_fail(r, "bad operand type for unary -: '%s'", tmpl_type(v));
 }

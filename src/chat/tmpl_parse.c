@@ -120,7 +120,8 @@ bool tmpl_push_node(tparser *p, tnode ***list, size_t *n, tnode *node)
 bool tmpl_check_target(tparser *p, const tnode *n)
 {
     if (n->kind == N_NAME)
-        return n->name != NAME_LOOP || tmpl_syntax(p, "cannot assign to 'loop'") != NULL;
+        return n->name != NAME_LOOP || p->n_loop == 0 ||
+               tmpl_syntax(p, "cannot assign to 'loop' in a loop") != NULL;
     if (n->kind != N_TUPLE && n->kind != N_LIST)
         return tmpl_syntax(p, "cannot assign to this expression") != NULL;
     for (size_t i = 0; i < n->n; i++) {
@@ -195,6 +196,7 @@ static tnode *parse_for(tparser *p)
         return tmpl_parse_nomem(p);
     n->kids = kids;
     n->n = 5;
+    p->n_loop++; /* from the target on, which may not be called loop */
     kids[0] = tmpl_parse_tuple(p, TUPLE_STOP_IN | TUPLE_TARGET);
     if (!kids[0] || !tmpl_check_target(p, kids[0]) || !tmpl_want_name(p, "in"))
         return NULL;
@@ -209,7 +211,6 @@ static tnode *parse_for(tparser *p)
     n->flag = tmpl_skip_name(p, "recursive");
     if (!want_block_end(p))
         return NULL;
-    p->n_loop++;
     kids[3] = parse_until(p, ends);
     p->n_loop--;
     if (!kids[3])
