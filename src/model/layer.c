@@ -1,0 +1,237 @@
+/* layer.c - the tensors of a generic transformer, each found by name and checked for its shape. */
+#include "model/model_int.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void model_bind_embeddings(model_bind *b)
+{
+    model_desc *m = b->m;
+    const gguf_tensor *t = gguf_find_tensor(m->file, "token_embd.weight");
+    const gguf_kv *tokens = gguf_find(m->file, "tokenizer.ggml.tokens");
+    const uint64_t n_row = t ? t->ne[1] : 1;
+    if (n_row > MODEL_MAX_VOCAB)
+        model_bind_fail(b, CAMA_ERR_LIMIT, "tensor 'token_embd.weight' has %llu rows, at most %u",
+                        (unsigned long long)n_row, MODEL_MAX_VOCAB);
+    else if (tokens && t && tokens->n != n_row)
+        model_bind_fail(b, CAMA_ERR_FORMAT,
+                        "tensor 'token_embd.weight' has %llu rows for %llu tokens",
+                        (unsigned long long)n_row, (unsigned long long)tokens->n);
+    m->hp.n_vocab = (uint32_t)n_row;
+    m->token_embd = model_need(b, PLAN_ROLE_EMBED, "token_embd.weight",
+                               MODEL_SHAPE(m->hp.n_embd, m->hp.n_vocab));
+}
+
+/* A tied table is a weight of its own in the plan: it has another role there. */
+static void bind_head(model_bind *b)
+{
+    model_desc *m = b->m;
+    m->head = model_want_linear(b, PLAN_ROLE_HEAD, "output", m->hp.n_embd, m->hp.n_vocab);
+    if (!m->head.w)
+        m->head.w = model_need(b, PLAN_ROLE_HEAD, "token_embd.weight",
+                               MODEL_SHAPE(m->hp.n_embd, m->hp.n_vocab));
+}
+
+/* One divisor for each pair, finite and not 0: angles are divided by them. */
+static const float *bind_factors(model_bind *b, const char *name)
+{
+    const uint32_t n = b->m->hp.n_rot / 2;
+    const plan_tensor *t = model_want(b, PLAN_ROLE_OTHER, name, MODEL_SHAPE(n));
+    float *out = t ? model_take(b, n, sizeof *out) : NULL;
+    if (!out)
+        return NULL;
+    memcpy(out, t->data, n * sizeof *out);
+    for (uint32_t i = 0; i < n; i++)
+        if (!(out[i] > 0 && out[i] < 1e38F))
+            model_bind_fail(b, CAMA_ERR_FORMAT, "tensor '%s': factor %u is %g, must be above 0",
+                            name, i, (double)out[i]);
+    return out;
+}
+
+static void bind_rope(model_bind *b)
+{
+    model_desc *m = b->m;
+    m->rope_freqs = bind_factors(b, "rope_freqs.weight");
+    m->rope_long = bind_factors(b, "rope_factors_long.weight");
+    m->rope_short = bind_factors(b, "rope_factors_short.weight");
+    if (!b->e && (!m->rope_long) != (!m->rope_short))
+        model_bind_fail(b, CAMA_ERR_FORMAT, "tensor 'rope_factors_%s.weight' is missing",
+                        m->rope_long ? "short" : "long");
+}
+
+static void bind_dense(model_bind *b, model_layer *l)
+{
+    model_ffn *f = &l->ffn;
+    const uint32_t n_embd = b->m->hp.n_embd;
+    const bool fused = !model_has(b, "ffn_gate.weight");
+    if (f->n_ff == 0)
+        model_bind_fail(b, CAMA_ERR_FORMAT,
+                        "key '%s.feed_forward_length' gives layer %d no columns", b->m->arch->name,
+                        b->layer);
+    if (!fused)
+        f->gate = model_need_linear(b, PLAN_ROLE_GATE, "ffn_gate", n_embd, f->n_ff);
+    f->up = model_need_linear(b, fused ? PLAN_ROLE_GATE_UP : PLAN_ROLE_UP, "ffn_up", n_embd,
+                              (uint64_t)f->n_ff * (fused ? 2 : 1));
+    f->down = model_need_linear(b, PLAN_ROLE_DOWN, "ffn_down", f->n_ff, n_embd);
+}
+
+static const plan_tensor *stack(model_bind *b, plan_role role, const char *name, uint64_t n_in,
+                                uint64_t n_out)
+{
+    return model_need(b, role, name, MODEL_SHAPE(n_in, n_out, b->m->hp.n_expert));
+}
+
+static void bind_experts(model_bind *b, model_layer *l)
+{
+    const model_hparams *h = &b->m->hp;
+    model_ffn *f = &l->ffn;
+    ops_experts *x = &f->experts;
+    const uint64_t ff = h->n_ff_exp;
+    f->has_experts = true;
+    f->router = model_need_linear(b, PLAN_ROLE_ROUTER, "ffn_gate_inp", h->n_embd, h->n_expert);
+    f->selection_bias =
+        model_want(b, PLAN_ROLE_ROUTER, "exp_probs_b.bias", MODEL_SHAPE(h->n_expert));
+    if (model_has(b, "ffn_gate_up_exps.weight")) {
+        x->gate = stack(b, PLAN_ROLE_EXPERT_GATE, "ffn_gate_up_exps.weight", h->n_embd, 2 * ff);
+    } else {
+        x->gate = stack(b, PLAN_ROLE_EXPERT_GATE, "ffn_gate_exps.weight", h->n_embd, ff);
+        x->up = stack(b, PLAN_ROLE_EXPERT_UP, "ffn_up_exps.weight", h->n_embd, ff);
+    }
+    x->down = stack(b, PLAN_ROLE_EXPERT_DOWN, "ffn_down_exps.weight", ff, h->n_embd);
+    const model_shape wide = MODEL_SHAPE(ff, h->n_expert);
+    x->gate_b = model_want(b, PLAN_ROLE_EXPERT_GATE, "ffn_gate_exps.bias", wide);
+    x->up_b = model_want(b, PLAN_ROLE_EXPERT_UP, "ffn_up_exps.bias", wide);
+    x->down_b = model_want(b, PLAN_ROLE_EXPERT_DOWN, "ffn_down_exps.bias",
+                           MODEL_SHAPE(h->n_embd, h->n_expert));
+}
+
+static void bind_shared(model_bind *b, model_layer *l)
+{
+    const model_hparams *h = &b->m->hp;
+    model_ffn *f = &l->ffn;
+    if (!model_has(b, "ffn_up_shexp.weight"))
+        return;
+    if (h->n_ff_shared == 0)
+        model_bind_fail(b, CAMA_ERR_FORMAT,
+                        "layer %d has a shared expert, and the file no key "
+                        "'%s.expert_shared_count'",
+                        b->layer, b->m->arch->name);
+    f->shared_gate =
+        model_need_linear(b, PLAN_ROLE_SHARED_GATE, "ffn_gate_shexp", h->n_embd, h->n_ff_shared);
+    f->shared_up =
+        model_need_linear(b, PLAN_ROLE_SHARED_UP, "ffn_up_shexp", h->n_embd, h->n_ff_shared);
+    f->shared_down =
+        model_need_linear(b, PLAN_ROLE_SHARED_DOWN, "ffn_down_shexp", h->n_ff_shared, h->n_embd);
+    f->shared_router =
+        model_want_linear(b, PLAN_ROLE_SHARED_GATE, "ffn_gate_inp_shexp", h->n_embd, 1);
+}
+
+void model_bind_ffn(model_bind *b, model_layer *l)
+{
+    if (b->m->hp.n_expert == 0 || l->i < b->m->hp.n_dense_lead) {
+        bind_dense(b, l);
+        return;
+    }
+    bind_experts(b, l);
+    bind_shared(b, l);
+}
+
+static void bind_norms(model_bind *b, model_layer *l)
+{
+    const model_arch *a = b->m->arch;
+    const model_shape row = MODEL_SHAPE(b->m->hp.n_embd);
+    if (a->placement != MODEL_POST_ONLY) {
+        l->attn_norm = model_need(b, PLAN_ROLE_NORM, "attn_norm.weight", row);
+        l->attn_norm_b = model_want(b, PLAN_ROLE_NORM, "attn_norm.bias", row);
+    }
+    if (a->placement == MODEL_PRE) {
+        char name[64];
+        (void)snprintf(name, sizeof name, "%s.weight", a->ffn_norm ? a->ffn_norm : "ffn_norm");
+        l->ffn_norm = model_need(b, PLAN_ROLE_NORM, name, row);
+        (void)snprintf(name, sizeof name, "%s.bias", a->ffn_norm ? a->ffn_norm : "ffn_norm");
+        l->ffn_norm_b = model_want(b, PLAN_ROLE_NORM, name, row);
+    }
+    if (a->post_norms) {
+        l->post_attn_norm = model_need(b, PLAN_ROLE_NORM, "post_attention_norm.weight", row);
+        l->post_ffn_norm = model_need(b, PLAN_ROLE_NORM, "post_ffw_norm.weight", row);
+    }
+}
+
+static void bind_layer(model_bind *b, model_layer *l)
+{
+    const model_arch *a = b->m->arch;
+    b->layer = (int)l->i;
+    l->windowed = b->m->hp.window > 0 && a->window_every > 0 && (l->i + 1) % a->window_every != 0;
+    l->mixer = a->mixer ? a->mixer(b->m, l->i) : &model_attention;
+    bind_norms(b, l);
+    l->mixer->bind(b, l);
+    model_bind_ffn(b, l);
+    model_skip(b, "attn_rot_embd.weight"); /* frequencies that very old files carry */
+}
+
+static void bind_generic(model_bind *b)
+{
+    model_desc *m = b->m;
+    const model_shape row = MODEL_SHAPE(m->hp.n_embd);
+    model_bind_embeddings(b);
+    m->output_norm = model_need(b, PLAN_ROLE_NORM, "output_norm.weight", row);
+    m->output_norm_b = model_want(b, PLAN_ROLE_NORM, "output_norm.bias", row);
+    bind_head(b);
+    bind_rope(b);
+    for (uint32_t i = 0; !b->e && i < m->hp.n_layer; i++)
+        bind_layer(b, &m->layers[i]);
+}
+
+/* A block that predicts further tokens, "blk.N." with N past the main forward's. */
+static bool is_of_skipped_block(const model_desc *m, const gguf_tensor *t)
+{
+    static const char prefix[] = "blk.";
+    const size_t n = sizeof prefix - 1;
+    if (t->name.n <= n || memcmp(t->name.text, prefix, n) != 0)
+        return false;
+    uint32_t block = 0;
+    size_t i = n;
+    for (; i < t->name.n && t->name.text[i] >= '0' && t->name.text[i] <= '9'; i++)
+        if (block < MODEL_MAX_LAYER * 10)
+            block = block * 10 + (uint32_t)(t->name.text[i] - '0');
+    return i > n && block >= m->hp.n_layer && block < m->hp.n_block;
+}
+
+/* What nobody asked for would silently be left out of the forward: the file is of a kind that the
+ * row does not describe. */
+static void check_all_used(model_bind *b)
+{
+    const gguf_file *f = b->m->file;
+    for (size_t i = 0; !b->e && i < gguf_n_tensor(f); i++) {
+        const gguf_tensor *t = gguf_tensor_at(f, i);
+        if (!b->used[i] && !is_of_skipped_block(b->m, t))
+            model_bind_fail(b, CAMA_ERR_UNSUPPORTED,
+                            "tensor '%.*s' is no part of '%s' as cama runs it", (int)t->name.n,
+                            t->name.text, b->m->arch->name);
+    }
+}
+
+/* Numbers of neurons may differ between layers. */
+static void read_ff(model_bind *b)
+{
+    model_keys k = {.m = b->m, .err = b->err};
+    for (uint32_t i = 0; !k.e && i < b->m->hp.n_layer; i++) {
+        model_layer *l = &b->m->layers[i];
+        l->i = i;
+        l->ffn.n_ff = model_key_u32_at(&k, "feed_forward_length", i, 0, MODEL_MAX_FF, 0);
+    }
+    b->e = k.e;
+}
+
+cama_err model_bind_all(model_desc *m, err_info *err)
+{
+    model_bind b = {.m = m, .layer = -1, .err = err};
+    m->layers = model_take(&b, m->hp.n_layer, sizeof *m->layers);
+    b.used = model_take(&b, gguf_n_tensor(m->file) + 1, sizeof *b.used);
+    if (!b.e)
+        read_ff(&b);
+    if (!b.e)
+        (m->arch->bind ? m->arch->bind : bind_generic)(&b);
+    check_all_used(&b);
+    return b.e;
+}
