@@ -101,7 +101,7 @@ static bool can_go_on(sched *s)
 {
     bool more = s->steps[0].live || s->steps[1].live;
     for (const sched_job *j = s->running.head; j && !more; j = j->next)
-        more = j->state == JOB_RUNNING;
+        more = j->state == JOB_RUNNING || (j->state == JOB_PAUSED && stream_ready(j->stream));
     pthread_mutex_lock(&s->lock);
     /* Jobs that wait behind paused ones cannot go on before something else happens. */
     more = more || s->incoming.n || (s->waiting.n && !s->running.n);
