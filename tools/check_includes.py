@@ -69,7 +69,7 @@ def check_order(path, text):
     includes = list(leading_includes(text))
     has_own = path.with_suffix(".h").exists()
     first = includes[0][1] if includes and includes[0][0] == '"' else ""
-    first_is_of_room = first.split("/")[0] == path.parts[1] or first == path.stem + ".h"  # cama.c: cama.h
+    first_is_of_room = first.split("/")[0] == path.parts[1] or (bool(first) and len(path.parts) == 2)
     if has_own and not first_is_of_room:
         yield f"{path}: does not include its own header first"
         return

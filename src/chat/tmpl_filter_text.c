@@ -1,13 +1,13 @@
 /* Filters that make text or numbers of one value. */
 #include "chat/tmpl_int.h"
 
-#include "base/utf8.h"
-
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/utf8.h"
 
 static const tval undefined = {.kind = V_UNDEF};
 

@@ -1,13 +1,13 @@
 /* Formatting: "%5.2f" % x, "{:>8}".format(x), and strftime. */
 #include "chat/tmpl_int.h"
 
-#include "base/utf8.h"
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "base/utf8.h"
 
 static const tval undefined = {.kind = V_UNDEF};
 

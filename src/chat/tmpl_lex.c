@@ -1,11 +1,11 @@
 /* Source to tokens, with the white space rules of jinja2's lexer (trim_blocks, lstrip_blocks). */
 #include "chat/tmpl_int.h"
 
-#include "base/utf8.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/utf8.h"
 
 typedef struct lexer {
     const char *src;

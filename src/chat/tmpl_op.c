@@ -1,10 +1,10 @@
 /* + - * / // % ** and unary minus on Python's types; integers stay within 64 bits. */
 #include "chat/tmpl_int.h"
 
-#include "base/ckd.h"
-
 #include <math.h>
 #include <string.h>
+
+#include "base/ckd.h"
 
 static const char *op_text(top op)
 {

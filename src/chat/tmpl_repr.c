@@ -1,11 +1,11 @@
 /* str(), repr() and json.dumps(), letter for letter as CPython's. */
 #include "chat/tmpl_int.h"
 
-#include "base/utf8.h"
-
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
+
+#include "base/utf8.h"
 
 /* Appends to out stick there; a render looks at its buffers when it is done with them. */
 

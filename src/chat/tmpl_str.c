@@ -1,9 +1,9 @@
 /* Methods of str. */
 #include "chat/tmpl_int.h"
 
-#include "base/utf8.h"
-
 #include <string.h>
+
+#include "base/utf8.h"
 
 static const tval undefined = {.kind = V_UNDEF};
 

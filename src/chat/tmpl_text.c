@@ -1,9 +1,9 @@
 /* Text work that filters and methods share. */
 #include "chat/tmpl_int.h"
 
-#include "base/utf8.h"
-
 #include <string.h>
+
+#include "base/utf8.h"
 
 const tstr *tmpl_arg_str(trun *r, tval v, const char *who)
 {

@@ -1,9 +1,9 @@
 /* What Python's str knows of Unicode, by utf8proc. */
 #include "chat/tmpl_int.h"
 
-#include "base/utf8.h"
-
 #include <utf8proc.h>
+
+#include "base/utf8.h"
 
 bool tmpl_is_space(uint32_t cp)
 {
