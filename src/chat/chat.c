@@ -276,6 +276,8 @@ static json_value *adapt_messages(adapter *d, const json_value *given)
     }
     json_value *out = json_new_array(d->a);
     const json_value *from = d->caps->system_role ? given : merge_system(d, given);
+    if (!from || !out)
+        return no_memory(d);
     for (size_t i = 0; i < from->n && !d->fail; i++) {
         if (from->items[i]->kind != JSON_OBJECT) {
             d->fail = err_set(d->err, CAMA_ERR_ARG, "chat: message %zu is no object", i);

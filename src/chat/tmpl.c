@@ -86,7 +86,7 @@ cama_err tmpl_render(const tmpl *t, const json_value *vars, int64_t now_s,
         (void)tmpl_exec(&r, t->root); /* no jump leaves the root; failures stick in r */
     if (!r.fail && out->fail)
         r.fail = buf_error(out, "chat template: the prompt", err);
-    if (r.fail && !out->fail && out->data) {
+    if (r.fail && out->data) {
         out->n = n_before; /* a failed render leaves no half of a prompt */
         out->data[n_before] = '\0';
     }

@@ -5,19 +5,6 @@
 
 #include <string.h>
 
-static bool descend(tparser *p)
-{
-    if (p->fail)
-        return false;
-    if (p->nest >= TMPL_MAX_NEST) {
-        p->fail = err_set(p->err, CAMA_ERR_LIMIT, "chat template line %u: nested deeper than %u",
-                          p->tok->line, TMPL_MAX_NEST);
-        return false;
-    }
-    p->nest++;
-    return true;
-}
-
 static tnode *parse_or(tparser *p);
 
 static tnode *binary(tparser *p, tnode_kind kind, top op, tnode *a, tnode *b)
@@ -408,7 +395,7 @@ static tnode *parse_name(tparser *p)
 static tnode *parse_primary(tparser *p)
 {
     tnode *n = NULL;
-    if (!descend(p))
+    if (!tmpl_descend(p))
         return NULL;
     switch (p->tok->kind) {
     case T_NAME:
@@ -444,7 +431,7 @@ static tnode *parse_primary(tparser *p)
 static tnode *parse_unary(tparser *p, bool with_filters)
 {
     tnode *n;
-    if (!descend(p))
+    if (!tmpl_descend(p))
         return NULL;
     if (tmpl_is_op(p, OP_SUB) || tmpl_is_op(p, OP_ADD)) {
         const tnode_kind kind = tmpl_is_op(p, OP_SUB) ? N_NEG : N_POS;
@@ -568,7 +555,7 @@ static tnode *parse_not(tparser *p)
 {
     if (!tmpl_is_name(p, "not"))
         return parse_compare(p);
-    if (!descend(p))
+    if (!tmpl_descend(p))
         return NULL;
     p->tok++;
     tnode *of = parse_not(p);
@@ -599,7 +586,7 @@ static tnode *parse_or(tparser *p)
 /* a if b else c; c may be NULL. */
 tnode *tmpl_parse_expression(tparser *p)
 {
-    if (!descend(p))
+    if (!tmpl_descend(p))
         return NULL;
     tnode *n = parse_or(p);
     while (n && tmpl_skip_name(p, "if")) {

@@ -345,6 +345,8 @@ tnode *tmpl_new_node(tparser *p, tnode_kind kind);
 /* Gives NULL, so that `return tmpl_syntax(...)` is one line. */
 void *tmpl_syntax(tparser *p, const char *fmt, ...) ERR_PRINTF(2, 3);
 void *tmpl_parse_nomem(tparser *p);
+/* One level deeper (p->nest, which the caller lowers again); false when it may not. */
+bool tmpl_descend(tparser *p);
 uint32_t tmpl_intern(tparser *p, const tstr *name);
 bool tmpl_is_op(const tparser *p, top op);
 bool tmpl_is_name(const tparser *p, const char *word);

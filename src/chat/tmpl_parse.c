@@ -29,6 +29,19 @@ void *tmpl_syntax(tparser *p, const char *fmt, ...)
     return NULL;
 }
 
+bool tmpl_descend(tparser *p)
+{
+    if (p->fail)
+        return false;
+    if (p->nest >= TMPL_MAX_NEST) {
+        p->fail = err_set(p->err, CAMA_ERR_LIMIT, "chat template line %u: nested deeper than %u",
+                          p->tok->line, TMPL_MAX_NEST);
+        return false;
+    }
+    p->nest++;
+    return true;
+}
+
 tnode *tmpl_new_node(tparser *p, tnode_kind kind)
 {
     tnode *n = p->fail ? NULL : arena_take(p->mem, sizeof *n);
@@ -300,7 +313,7 @@ static tnode *parse_macro_body(tparser *p, tsig *sig, const char *end)
 {
     const uint32_t n_loop = p->n_loop;
     if (p->n_sig == sizeof p->sigs / sizeof *p->sigs)
-        return tmpl_syntax(p, "macros nested too deep");
+        return tmpl_syntax(p, "more than %zu macros inside each other", p->n_sig);
     p->sigs[p->n_sig++] = sig;
     p->n_loop = 0; /* a break cannot leave it */
     tnode *body = parse_block(p, end);
@@ -471,8 +484,8 @@ static tnode *parse_until(tparser *p, const char *const *ends)
     tnode *block = tmpl_new_node(p, N_BLOCK);
     if (!block)
         return NULL;
-    if (++p->nest > TMPL_MAX_NEST)
-        return tmpl_syntax(p, "nested deeper than %u", TMPL_MAX_NEST);
+    if (!tmpl_descend(p))
+        return NULL;
     while (!p->fail) {
         if (p->tok->kind == T_EOF) {
             if (ends)
