@@ -91,10 +91,13 @@ static void lane_gemm(const kern_weight *w, const kern_acts *a, size_t row0, siz
     }
 }
 
-/* Enough for a panel of the format with most floats a block, and one tile of sums. */
+/* Enough for a panel of the format with most floats a block and one tile of sums, and for the
+ * rows that f32.inc.h makes floats. */
 static size_t lane_scratch_bytes(size_t n_col)
 {
     const size_t n_block = (n_col + KERN_BLOCK - 1) / KERN_BLOCK;
-    return V_TILE_COLS * V_N * sizeof(float) +
-           n_block * panel_block_bytes((lane_traits){.n_scale = 2, .n_min = 2});
+    const size_t i8 = V_TILE_COLS * V_N * sizeof(float) +
+                      n_block * panel_block_bytes((lane_traits){.n_scale = 2, .n_min = 2});
+    const size_t f32 = 8 * n_col * sizeof(float);
+    return i8 > f32 ? i8 : f32;
 }

@@ -6,5 +6,7 @@ void kern_init_avx512(kern_table *k)
 {
     k->tier = "avx512-vnni";
     avx512_init_i8(k);
+    avx512_init_f32(k);
     avx512_init_rows(k);
+    avx512_init_attend(k);
 }

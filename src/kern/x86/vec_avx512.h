@@ -133,6 +133,11 @@ V_INLINE vf v_load_s8(const int8_t *p)
     return (vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(x));
 }
 
+V_INLINE vi v_load_u8(const uint8_t *p)
+{
+    return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
 /* The f16 in the low half of each lane. */
 V_INLINE vf v_f16(vu x)
 {
