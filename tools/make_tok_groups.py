@@ -4,7 +4,7 @@
     python3 tools/make_tok_groups.py > src/tok/tok_groups_deepseek.inc.h
 
 The ranges are those of the tokenizer.json of deepseek-llm. They overlap, and a character has one
-number: 1 letters, 2 CJK, 3 both, 4 punctuation, 5 punctuation that the CJK expression matches too.
+number: 1 letters, 2 CJK, 3 both, 4 punctuation, 5 punctuation and CJK, 6 punctuation and letters.
 """
 LETTERS = (
     "\u00B5\u00C0-\u00D6\u00D8-\u00F6\u00F8-\u01BA\u01BC-\u01BF\u01C4-\u0293\u0295-\u02AF"
@@ -34,10 +34,12 @@ def points(ranges):
 
 
 letters, punct, cjk = points(LETTERS), points(PUNCT), points(CJK)
+NUMBER = {(True, False, False): 1, (False, True, False): 2, (True, True, False): 3,
+          (False, False, True): 4, (False, True, True): 5, (True, False, True): 6}
 runs = []
 for cp in sorted(letters | punct | cjk):
-    # A fullwidth letter lies in the range of the punctuation too; letters are matched first.
-    number = (3 if cp in cjk else 1) if cp in letters else (5 if cp in cjk else 4) if cp in punct else 2
+    kinds = (cp in letters, cp in cjk, cp in punct)
+    number = NUMBER[kinds]
     if runs and runs[-1][1] == cp - 1 and runs[-1][2] == number:
         runs[-1][1] = cp
     else:

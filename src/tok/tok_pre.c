@@ -22,12 +22,15 @@
 #define CASED_MARK(tail)                                                                           \
     "[^\\r\\n\\p{L}\\p{N}]?[A-Z\\p{M}" HI_LETTER "]*[a-z\\p{M}" HI_LETTER "]+" tail                \
     "|[^\\r\\n\\p{L}\\p{N}]?[A-Z\\p{M}" HI_LETTER "]+[a-z\\p{M}" HI_LETTER "]*" tail
+/* Letters that are not of group 1. */
+#define OTHER_LETTER "\\x81-\\x85\\xA1-\\xA5\\xB1-\\xB5\\xC1-\\xC5\\xD1-\\xD5\\xE1-\\xE5\\xF1-\\xF5"
 /* The same written with \p{Lu} and its like, which llama.cpp takes for any letter. */
 #define LETTER_MARK(tail) "[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+" tail
 #define GPT4O_REST "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES
-#define DEEPSEEK3_REST(other)                                                                      \
+#define DEEPSEEK3_WORDS                                                                            \
     "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"                                       \
-    "[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+" other SPACES
+    "[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+#define DEEPSEEK3 DEEPSEEK3_WORDS "| ?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACES
 
 #define RE(text) {TOK_STEP_REGEX, (text)}
 #define SET(n, ...)                                                                                \
@@ -43,7 +46,8 @@
 /* ---- code points outside of ASCII that expressions name ---------------------------------------
  */
 
-/* deepseek-llm. 1: its letters, 2: its CJK, 3: both, 4: its punctuation, 5: punctuation and CJK. */
+/* deepseek-llm. 1: its letters, 2: its CJK, 3: both, 4: its punctuation, 5: punctuation and CJK,
+ * 6: punctuation and letters. */
 static const tok_group deepseek_llm_groups[] = {
 #include "tok/tok_groups_deepseek.inc.h"
 };
@@ -64,11 +68,12 @@ static const tok_group han_groups[] = {
     {0x3400, 0x4DBF, 1},   {0x4E00, 0x9FFF, 1},   {0xF900, 0xFAFF, 1},
     {0x20000, 0x2A6DF, 1}, {0x2A700, 0x2B73F, 1}, {0x2B740, 0x2B81F, 1},
     {0x2B820, 0x2CEAF, 1}, {0x2CEB0, 0x2EBEF, 1}, {0x2F800, 0x2FA1F, 1}};
+/* From U+4E00 on llama.cpp's list has no gap: where the original starts at U+F900, it has U+8C48.
+ */
 static const tok_group afmoe_groups[] = {
     {0x0E40, 0x0E7F, 1}, {0x0E80, 0x0EFF, 1}, {0x1000, 0x109F, 1}, {0x1100, 0x11FF, 1},
     {0x1780, 0x17FF, 1}, {0x2F00, 0x2FDF, 1}, {0x3040, 0x309F, 1}, {0x30A0, 0x30FF, 1},
-    {0x3400, 0x4DBF, 1}, {0x4E00, 0x9FFF, 1}, {0xA9E0, 0xA9FF, 1}, {0xAA60, 0xAA7F, 1},
-    {0xAC00, 0xD7AF, 1}, {0xF900, 0xFAFF, 1}, {0xFF65, 0xFF9F, 1}};
+    {0x3400, 0x4DBF, 1}, {0x4E00, 0xFAFF, 1}, {0xFF65, 0xFF9F, 1}};
 
 /* ---- the sets ---------------------------------------------------------------------------------
  */
@@ -78,14 +83,14 @@ static const tok_set set_default =
 static const tok_set set_llama3 = SET(1, RE(LLAMA3_HEAD "\\p{N}{1,3}" LLAMA3_OTHER SPACES));
 /* A run of spaces is looked at from its start only: from each of them it would be quadratic. */
 static const tok_set set_deepseek_llm =
-    SET_GROUPS(6, deepseek_llm_groups, RE("[\\r\\n]"), RE("\\s?[A-Za-z\\p{1}\\p{3}]+"),
-               RE("\\s?[!-/:-~\\p{4}\\p{5}]+"), RE("(?<!\\s)\\s+$"), RE("[\\p{2}\\p{3}\\p{5}]+"),
-               RE("\\p{N}+"));
+    SET_GROUPS(6, deepseek_llm_groups, RE("[\\r\\n]"), RE("\\s?[A-Za-z\\p{1}\\p{3}\\p{6}]+"),
+               RE("\\s?[!-/:-~\\p{4}\\p{5}\\p{6}]+"), RE("(?<!\\s)\\s+$"),
+               RE("[\\p{2}\\p{3}\\p{5}]+"), RE("\\p{N}+"));
 static const tok_set set_deepseek_coder =
     SET_GROUPS(5, deepseek_coder_groups, RE("[\\r\\n]"), RE("\\s?\\p{L}+"), RE("\\s?\\p{P}+"),
                RE("\\p{1}+"), RE("\\p{N}"));
-static const tok_set set_deepseek3 = SET_GROUPS(3, deepseek3_groups, RE("\\p{N}{1,3}"),
-                                                RE("\\p{1}+"), RE(DEEPSEEK3_REST("[\\r\\n]*|")));
+static const tok_set set_deepseek3 =
+    SET_GROUPS(3, deepseek3_groups, RE("\\p{N}{1,3}"), RE("\\p{1}+"), RE(DEEPSEEK3));
 static const tok_set set_youtu = SET_GROUPS(2, youtu_groups, RE("\\p{1}+|\\p{2}+|\\p{3}+|\\p{4}+"),
                                             RE(LETTER_MARK(CONTRACTION "?") "|\\p{N}" GPT4O_REST));
 static const tok_set set_falcon =
@@ -113,17 +118,33 @@ static const tok_set set_chameleon =
     SET(6, RE("<sentinel:[0-9]+>"), RE("(?:IMGIMG)(?:A|B|C|D|E|F|G|H|I){1,4}Z"),
         RE("[\\t\\n]|    |  "), RE("\\p{N}"), RE("[\\p{P}!-/:-@\\[-`{-~]"), RE(GPT2));
 static const tok_set set_gpt4o = SET(1, RE(CASED(CONTRACTION "?") "|\\p{N}{1,3}" GPT4O_REST));
-static const tok_set set_tiny_aya = SET(2, {TOK_STEP_THREES_D_WORD, NULL},
-                                        RE(LETTER_MARK(CONTRACTION "?") "|\\p{N}{1,3}" GPT4O_REST));
+static const tok_set set_tiny_aya =
+    SET(2, {TOK_STEP_THREES_N, NULL}, RE(LETTER_MARK(CONTRACTION "?") "|\\p{N}{1,3}" GPT4O_REST));
 static const tok_set set_superbpe = SET(2, RE("\\p{N}+"), {TOK_STEP_THREES_D, NULL});
 static const tok_set set_bailing =
     SET(1, RE("'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|"
               "\\p{N}" LLAMA3_OTHER "\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"));
 static const tok_set set_seed_coder =
     SET(1, RE(LLAMA3_HEAD "\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|" SPACES));
-static const tok_set set_kimi = SET_GROUPS(1, han_groups, RE("\\p{1}+|" GPT2));
-static const tok_set set_afmoe = SET_GROUPS(3, afmoe_groups, {TOK_STEP_THREES_N, NULL},
-                                            RE("\\p{1}+"), RE(DEEPSEEK3_REST("[\\r\\n]*|")));
+static const tok_set set_kimi =
+    SET_GROUPS(1, han_groups,
+               RE("\\p{1}+|"
+                  "[^\\r\\n\\p{L}\\p{N}]?[A-Za-z" OTHER_LETTER "]+" CONTRACTION
+                  "?|\\p{N}{1,3}" LLAMA3_OTHER SPACES));
+static const tok_set set_afmoe =
+    SET_GROUPS(3, afmoe_groups, {TOK_STEP_THREES_N, NULL}, RE("\\p{1}+"), RE(DEEPSEEK3));
+
+static const tok_set set_minicpm5 =
+    SET(2, RE("\\p{N}{1,3}"), RE(LLAMA3_HEAD "\\p{N}{1,3}" LLAMA3_OTHER SPACES));
+static const tok_set set_spark =
+    SET_GROUPS(3, deepseek3_groups, RE("\\p{N}"), RE("\\p{1}+"),
+               RE(DEEPSEEK3_WORDS "| ?[\\p{P}\\p{S}]+|[\\r\\n]|\\s+(?!\\S)|\\s+"));
+static const tok_set set_granite_embed =
+    SET(1, RE(CASED_MARK(CONTRACTION "?") "|\\p{N}{1,3}" GPT4O_REST));
+static const tok_set set_ufakzeka =
+    SET(1, RE("[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" LLAMA3_OTHER SPACES));
+static const tok_set set_laguna =
+    SET(2, RE("[^\\n]+|[\\n]+"), RE(LLAMA3_HEAD "\\p{N}" LLAMA3_OTHER SPACES));
 
 /* ---- the names --------------------------------------------------------------------------------
  */
@@ -157,6 +178,7 @@ static const tok_pre table[] = {
     {"deepseek-v3", &set_deepseek3, KEEP},
     {"hunyuan-dense", &set_deepseek3, KEEP},
     {"joyai-llm", &set_deepseek3, KEEP},
+    {"hy_v4", &set_deepseek3, KEEP},
     {"youtu", &set_youtu, WHOLE | KEEP},
     {"falcon", &set_falcon, 0},
     {"gpt-2", &set_gpt2, 0},
@@ -185,14 +207,16 @@ static const tok_pre table[] = {
     {"exaone", &set_starcoder, 0},
     {"minerva-7b", &set_starcoder, 0},
     {"command-r", &set_starcoder, KEEP},
-    {"cohere2_moe", &set_starcoder, KEEP},
+    {"cohere2_moe", &set_starcoder, KEEP}, /* a fork's name */
     {"smollm", &set_starcoder, KEEP},
     {"jais-2", &set_jais2, 0},
-    {"gemma4", &set_lines, CHARS},
+    {"gemma4", &set_lines, CHARS | BOS},
+    {"sarvam-moe", &set_lines, CHARS},
+    {"granite-embed-multi-311m", &set_lines, CHARS | BOS},
     {"qwen2", &set_qwen2, KEEP},
     {"deepseek-r1-qwen", &set_qwen2, KEEP},
     {"kormo", &set_qwen2, KEEP},
-    {"openpangu", &set_qwen2, KEEP},
+    {"openpangu", &set_qwen2, KEEP}, /* a fork's name */
     {"f2llmv2", &set_qwen2, KEEP},
     {"hunyuan", &set_qwen2, KEEP},
     {"grok-2", &set_qwen2, KEEP},
@@ -211,7 +235,9 @@ static const tok_pre table[] = {
     {"llama4", &set_gpt4o, KEEP},
     {"kanana2", &set_gpt4o, KEEP},
     {"minimax-m2", &set_gpt4o, KEEP},
+    {"talkie", &set_gpt4o, KEEP},
     {"tiny_aya", &set_tiny_aya, KEEP},
+    {"cohere2moe", &set_tiny_aya, KEEP},
     {"superbpe", &set_superbpe, KEEP},
     {"bailingmoe", &set_bailing, KEEP},
     {"bailingmoe2", &set_bailing, KEEP},
@@ -219,6 +245,11 @@ static const tok_pre table[] = {
     {"seed-coder", &set_seed_coder, KEEP},
     {"kimi-k2", &set_kimi, KEEP},
     {"afmoe", &set_afmoe, KEEP},
+    {"minicpm5", &set_minicpm5, WHOLE},
+    {"spark2_5", &set_spark, KEEP},
+    {"granite-embed-multi-97m", &set_granite_embed, WHOLE | KEEP},
+    {"ufakzeka", &set_ufakzeka, KEEP},
+    {"laguna", &set_laguna, KEEP},
 };
 
 const tok_pre *tok_pre_at(size_t i)

@@ -21,9 +21,10 @@
 
 typedef enum tok_step_kind {
     TOK_STEP_REGEX,
-    TOK_STEP_THREES_N,     /* runs of \p{N}, cut into threes from the right */
-    TOK_STEP_THREES_D,     /* the same for runs of ASCII digits */
-    TOK_STEP_THREES_D_WORD /* the same, but not where a letter or _ follows the run */
+    /* Runs of digits cut into threes from the right: */
+    TOK_STEP_THREES_N, /* \p{N}; the text before stays with the first group, the text behind does
+                          not */
+    TOK_STEP_THREES_D  /* ASCII digits: a cut before each whole three, and nowhere else */
 } tok_step_kind;
 
 typedef struct tok_step {

@@ -5,7 +5,7 @@
 /* ---- ids that the file or the algorithm names -------------------------------------------------
  */
 
-static tok_special defaults(tok_kind kind, const tok_pre *pre)
+static tok_special defaults(tok_kind kind, const tok_pre *pre, bool gemma4)
 {
     tok_special s = {TOK_NONE, TOK_NONE, TOK_NONE, TOK_NONE, TOK_NONE, TOK_NONE,
                      TOK_NONE, TOK_NONE, TOK_NONE, false,    false,    false,
@@ -18,13 +18,11 @@ static tok_special defaults(tok_kind kind, const tok_pre *pre)
         s.add_bos = true;
         break;
     case TOK_KIND_BPE:
-        if (pre->effects & TOK_PRE_CHARS) {
-            s.add_bos = true;
+        s.add_bos = gemma4 || pre->effects & TOK_PRE_ADD_BOS;
+        if (gemma4)
             break;
-        }
         s.bos = pre->effects & TOK_PRE_NO_BOS ? TOK_NONE : 11;
         s.eos = 11;
-        s.add_bos = pre->effects & TOK_PRE_ADD_BOS;
         s.add_sep = pre->effects & TOK_PRE_ADD_SEP;
         break;
     case TOK_KIND_WPM:
@@ -65,7 +63,8 @@ static void take_flag(int8_t given, bool *flag)
 static void take_given(tok_vocab *v, const tok_vocab_def *def, const tok_pre *pre)
 {
     tok_special *s = &v->special;
-    *s = defaults(v->kind, pre);
+    const bool gemma4 = def->model.n == 6 && memcmp(def->model.text, "gemma4", 6) == 0;
+    *s = defaults(v->kind, pre, gemma4);
     if (def->bos == TOK_UNSET)
         take_id(v, def->cls, &s->bos); /* BERT's name for it */
     take_id(v, def->bos, &s->bos);
@@ -87,7 +86,7 @@ static void take_given(tok_vocab *v, const tok_vocab_def *def, const tok_pre *pr
     take_flag(def->add_bos, &s->add_bos);
     take_flag(def->add_eos, &s->add_eos);
     take_flag(def->add_sep, &s->add_sep);
-    if (v->kind == TOK_KIND_BPE && pre->effects & TOK_PRE_CHARS)
+    if (gemma4)
         s->add_bos = true; /* some files say no and are wrong */
     v->add_space_prefix = v->kind == TOK_KIND_SPM || v->kind == TOK_KIND_UGM;
     take_flag(def->add_space_prefix, &v->add_space_prefix);
@@ -208,8 +207,10 @@ static void find_eog(tok_vocab *v)
         v->attr[end] = TOK_USER;
     }
     const int32_t close = find_text(v, "</s>");
-    if (close >= 0 && find_text(v, "<|tool_response>") >= 0)
+    if (close >= 0 && find_text(v, "<|tool_response>") >= 0) { /* gemma4: a tag of HTML */
         v->eog[close] = false;
+        v->attr[close] = TOK_NORMAL;
+    }
 }
 
 /* Tokens whose type in common files is not what their use needs. */

@@ -272,11 +272,6 @@ static bool is_number(uint8_t cls, tok_step_kind kind)
     return (cls & 0x0F) == TOK_CLASS_NUMBER;
 }
 
-static bool is_word(uint8_t cls)
-{
-    return (cls >= 'A' && cls <= 'Z') || (cls >= 'a' && cls <= 'z') || cls == '_';
-}
-
 /* 12345 becomes 12 345. As an expression this would look ahead to the end of the run at each cut.
  */
 static void split_threes(tok_step_kind kind, const tok_pieces *p, size_t first, size_t last,
@@ -290,11 +285,11 @@ static void split_threes(tok_step_kind kind, const tok_pieces *p, size_t first, 
             i++;
             continue;
         }
-        cut(to, i);
-        if (kind != TOK_STEP_THREES_D_WORD || end == last || !is_word(p->cls[end]))
-            for (size_t at = i + (end - i) % 3; at < end; at += 3)
+        for (size_t at = i + (end - i) % 3; at < end; at += 3)
+            if (at > i || kind == TOK_STEP_THREES_D)
                 cut(to, at);
-        cut(to, end);
+        if (kind == TOK_STEP_THREES_N)
+            cut(to, end);
         i = end;
     }
     cut(to, last);

@@ -80,7 +80,8 @@ static cama_err take_char(const tok_vocab *v, uint32_t cp, tok_scratch *s, tok_i
     const tok_class cls = tok_class_of(cp);
     if (cls == TOK_CLASS_SPACE)
         return end_word(v, s, ids, err);
-    if (cp == 0 || cp == UTF8_REPLACEMENT || cls == TOK_CLASS_CONTROL)
+    if (cp == 0 || cp == UTF8_REPLACEMENT || cls == TOK_CLASS_CONTROL ||
+        (v->strip_accents && cls == TOK_CLASS_MARK))
         return CAMA_OK;
     const uint32_t folded = v->lowercase ? lower_of(cp) : cp;
     if (cls != TOK_CLASS_PUNCT && !(cp < 0x7F && cls == TOK_CLASS_SYMBOL) && !is_ideograph(cp)) {
