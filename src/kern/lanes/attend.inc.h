@@ -196,24 +196,30 @@ typedef void values_fn(const void *v, size_t dim, page_span s,
 #include "kern/lanes/attend_n.inc.h"
 #define ATTEND_N 2
 #include "kern/lanes/attend_n.inc.h"
+#if ATTEND_QUERIES == 4
 #define ATTEND_N 3
 #include "kern/lanes/attend_n.inc.h"
 #define ATTEND_N 4
 #include "kern/lanes/attend_n.inc.h"
+#endif
 
-static scores_fn *const attend_scores[5][3] = {
+static scores_fn *const attend_scores[ATTEND_QUERIES + 1][3] = {
     {NULL, NULL, NULL},
     {scores_f32_1, scores_f16_1, scores_bf16_1},
     {scores_f32_2, scores_f16_2, scores_bf16_2},
+#if ATTEND_QUERIES == 4
     {scores_f32_3, scores_f16_3, scores_bf16_3},
     {scores_f32_4, scores_f16_4, scores_bf16_4},
+#endif
 };
-static values_fn *const attend_values[5][3] = {
+static values_fn *const attend_values[ATTEND_QUERIES + 1][3] = {
     {NULL, NULL, NULL},
     {values_f32_1, values_f16_1, values_bf16_1},
     {values_f32_2, values_f16_2, values_bf16_2},
+#if ATTEND_QUERIES == 4
     {values_f32_3, values_f16_3, values_bf16_3},
     {values_f32_4, values_f16_4, values_bf16_4},
+#endif
 };
 
 /* ---- softmax, and the walk ---- */

@@ -33,13 +33,16 @@ V_INLINE void GEMV(gemv_emit)(GEMV(gemv_ctx) * ctx, const lane_block *b, lane_tr
         vf acc = ctx->acc[c];
         const vi m0 = (vi)v_spread(minus + 4 * c), m1 = (vi)v_spread(minus + 4 * (GEMV_N + c));
         const uint32_t shift = t.shift >= 0 ? (uint32_t)t.shift : 0;
+        const bool offset = t.shift >= 0;
         if (t.n_scale == 1) {
-            const vi init = t.shift >= 0 ? (m0 + m1) << shift : (vi){0};
+            const vi init = offset ? (m0 + m1) << shift : (vi){0};
             const vi s = GEMV(gemv_dot)(b->w, ctx->a, 0, 8, c, t.s8, init);
             acc = v_fma(v_float(s), b->scale[0] * dc, acc);
         } else {
-            const vi s0 = GEMV(gemv_dot)(b->w, ctx->a, 0, 4, c, t.s8, m0 << shift);
-            const vi s1 = GEMV(gemv_dot)(b->w, ctx->a, 4, 8, c, t.s8, m1 << shift);
+            const vi s0 =
+                GEMV(gemv_dot)(b->w, ctx->a, 0, 4, c, t.s8, offset ? m0 << shift : (vi){0});
+            const vi s1 =
+                GEMV(gemv_dot)(b->w, ctx->a, 4, 8, c, t.s8, offset ? m1 << shift : (vi){0});
             acc = v_fma(v_float(s0), b->scale[0] * dc, acc);
             acc = v_fma(v_float(s1), b->scale[1] * dc, acc);
         }

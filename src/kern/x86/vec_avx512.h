@@ -11,10 +11,13 @@
 #include <stdint.h>
 #include <string.h>
 
-#define V_N 16             /* lanes */
-#define V_TILE_COLS 12     /* activation rows in a tile: 24 sums in registers */
-#define V_S8_SHIFT 7       /* log2 of what v_s8 adds to a signed weight */
-#define V_PREFETCH_LEVEL 2 /* into L2: misses in L1 wait in few buffers, which reads need */
+#define V_N 16                /* lanes */
+#define V_TILE_COLS 12        /* activation rows in a tile: 24 sums in registers */
+#define V_GEMV_MAX 8          /* rows up to which weights are unpacked in registers */
+#define V_S8_FLIP 0x80808080u /* v_s8 of one word */
+#define V_S8_APART 0          /* v_dot_s8 is v_dot, given the offset */
+#define V_S8_SHIFT 7          /* log2 of what v_s8 adds to a signed weight */
+#define V_PREFETCH_LEVEL 2    /* into L2: misses in L1 wait in few buffers, which reads need */
 #define V_UNROLL _Pragma("GCC unroll 16")
 #define V_INLINE static inline __attribute__((always_inline))
 
@@ -281,6 +284,26 @@ V_INLINE vu v_load_rows_u32(const uint8_t *p, size_t stride)
     for (size_t r = 0; r < V_N; r++)
         memcpy(&lane[r], p + r * stride, 4);
     return v_load_u(lane);
+}
+
+/* Largest magnitude of 32 values. */
+V_INLINE float v_amax32(const float *x)
+{
+    const __m512 a = _mm512_abs_ps(_mm512_loadu_ps(x));
+    return _mm512_reduce_max_ps(_mm512_max_ps(a, _mm512_abs_ps(_mm512_loadu_ps(x + 16))));
+}
+
+/* q = round(x * inv) within +-127, and the sums of each 16. */
+V_INLINE void v_round32(const float *x, float inv, int8_t q[32], int32_t sum[2])
+{
+    const __m512i lim = _mm512_set1_epi32(127);
+    for (size_t i = 0; i < 2; i++) {
+        const __m512 y = _mm512_mul_ps(_mm512_loadu_ps(x + 16 * i), _mm512_set1_ps(inv));
+        __m512i r = _mm512_min_epi32(_mm512_cvtps_epi32(y), lim);
+        r = _mm512_max_epi32(r, _mm512_sub_epi32(_mm512_setzero_si512(), lim));
+        _mm_storeu_si128((__m128i *)(void *)(q + 16 * i), _mm512_cvtepi32_epi8(r));
+        sum[i] = _mm512_reduce_add_epi32(r);
+    }
 }
 
 #endif
