@@ -1,14 +1,30 @@
 /* `cama run`: one answer, or the REPL. */
 #include "cli/cli_int.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+/* Beside a prompt, an open but silent standard input is not waited for: programs that start others
+ * often leave such a pipe behind. Without one it is the prompt, however long it takes. */
+#define INPUT_WAIT_MS 3000
+
+static bool has_input(const cli_args *args)
+{
+    if (isatty(STDIN_FILENO))
+        return false;
+    struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
+    if (args->n_pos < 2 || poll(&p, 1, INPUT_WAIT_MS) != 0)
+        return true; /* something to read, or its end */
+    cli_warning(NULL, "standard input is open but gave nothing for 3 s: it is left out");
+    return false;
+}
+
 /* Standard input (when it is no terminal), then the arguments, joined by spaces. */
 static cama_err gather_prompt(const cli_args *args, buf *prompt, cama_error *err)
 {
-    if (!isatty(STDIN_FILENO)) {
+    if (has_input(args)) {
         const cama_err e = cli_read_input(prompt, err);
         if (e)
             return e;
