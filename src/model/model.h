@@ -1,9 +1,9 @@
 /* model.h - a model: hyper-parameters, tensors by name, vocabulary, and its forward on plan/ops.h.
  *
- * Most architectures are a row of the descriptor table (arch.def and arch.c); the others have a file
- * of their own. model_open checks every hyper-parameter against its limit and every tensor against
- * the shape its architecture expects, so that an engine may trust the plan.
- * Immutable after open; any thread.
+ * Most architectures are a row of the descriptor table (arch.def and arch.c); the others have a
+ * file of their own. model_open checks every hyper-parameter against its limit and every tensor
+ * against the shape its architecture expects, so that an engine may trust the plan. Immutable after
+ * open; any thread.
  */
 #ifndef MODEL_MODEL_H
 #define MODEL_MODEL_H
@@ -15,14 +15,14 @@ typedef struct model_desc model_desc; /* opaque outside src/model */
 
 /* What everyone asks. */
 typedef struct model_info {
-    const char *arch;      /* "llama" */
-    const char *name;      /* general.name, or "" */
+    const char *arch; /* "llama" */
+    const char *name; /* general.name, or "" */
     const char *size_label;
     const char *file_type; /* the weights' most common type by bytes: "Q4_K" */
     uint64_t n_param;
     uint64_t weight_bytes; /* tensors' bytes */
     uint32_t n_layer, n_embd, n_head, n_head_kv, n_vocab, n_ctx_train, n_expert, n_expert_used;
-    bool causal;           /* can generate */
+    bool causal; /* can generate */
     plan_pool_kind pooling;
 } model_info;
 
@@ -41,8 +41,8 @@ typedef struct model_record_opts {
 } model_record_opts;
 
 /* Records the forward and runs the fusion passes. The plan lives in a. */
-cama_err model_record(const model_desc *m, const model_record_opts *opts, arena *a, const plan **out,
-                      err_info *err);
+cama_err model_record(const model_desc *m, const model_record_opts *opts, arena *a,
+                      const plan **out, err_info *err);
 
 /* Names of the architectures that model_open takes; NULL past the end. */
 const char *model_arch_at(size_t i);

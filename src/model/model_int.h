@@ -6,7 +6,7 @@
  *     record  model_layer -> nodes of a plan                              forward.c, rope.c
  *
  * An architecture is a row of the table in arch.c. What attention is replaced by (MLA, a delta net)
- * is a model_mixer in a file of its own; only a forward that is shaped otherwise (nomic.c) has its
+ * is a model_mixer in a file of its own; only a forward that is shaped otherwise (bert.c) has its
  * own `record`.
  */
 #ifndef MODEL_MODEL_INT_H
@@ -67,6 +67,7 @@ typedef struct model_arch {
     model_rope_style rope;
     uint32_t nope_every;     /* layers (i + 1) % n == 0 have no RoPE; 0: none */
     bool rope_in_window;     /* RoPE in windowed layers alone */
+    bool learned_positions;  /* position_embd, and no RoPE (nope_every 1) */
     uint32_t window_every;   /* layers (i + 1) % n == 0 see everything, others the window; 0: all */
     bool window_rope_plain;  /* windowed layers: RoPE without the file's scaling */
     double window_rope_base; /* theirs, unless the file says; 0: that of all layers */
@@ -236,13 +237,13 @@ void model_record_generic(model_rec *r);
 /* Final outputs of normed rows: logits where there is a head, hidden rows, the pooled row. */
 void model_record_outputs(model_rec *r, const ops_val *x);
 
-/* ---- hooks of rows, each in its own file ---- */
-void model_keys_mla(model_keys *k);
+/* ---- hooks of rows ---- */
+void model_keys_mla(model_keys *k); /* deepseek2.c */
 const model_mixer *model_pick_mla(const model_desc *m, uint32_t layer);
-void model_keys_delta(model_keys *k);
+void model_keys_delta(model_keys *k); /* qwen35.c */
 const model_mixer *model_pick_delta(const model_desc *m, uint32_t layer);
-void model_keys_nomic(model_keys *k);
-void model_bind_nomic(model_bind *b);
-void model_record_nomic(model_rec *r);
+void model_keys_bert(model_keys *k); /* bert.c */
+void model_bind_bert(model_bind *b);
+void model_record_bert(model_rec *r);
 
 #endif
