@@ -145,9 +145,10 @@ static tval at_index(trun *r, tval v, int64_t i)
 static bool hashable(tval v)
 {
     if (v.kind != V_TUPLE)
-        return v.kind != V_LIST && v.kind != V_DICT;
+        return v.kind != V_LIST && v.kind != V_DICT && v.kind != V_VIEW;
     for (size_t i = 0; i < v.u.list->n; i++) {
-        if (v.u.list->items[i].kind == V_LIST || v.u.list->items[i].kind == V_DICT)
+        const tkind k = v.u.list->items[i].kind;
+        if (k == V_LIST || k == V_DICT || k == V_VIEW)
             return false;
     }
     return true;
@@ -273,8 +274,11 @@ tval tmpl_slice(trun *r, tval v, tval start, tval stop, tval step)
         return tmpl_fail(r, "'%s' object is not subscriptable by a slice", tmpl_type(v));
     if (!slice_bounds(r, part, tmpl_len(r, v).u.i, &from, &by, &n))
         return (tval){.kind = V_UNDEF};
-    if (v.kind == V_STR)
-        return slice_string(r, v.u.s, from, by, n);
+    if (v.kind == V_STR) {
+        tval s = slice_string(r, v.u.s, from, by, n);
+        s.markup = v.markup && s.kind == V_STR;
+        return s;
+    }
     return v.kind == V_RANGE ? slice_range(r, v.u.range, from, by, n)
                              : slice_list(r, v, from, by, n);
 }

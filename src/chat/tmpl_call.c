@@ -183,6 +183,28 @@ static tval call_macro(trun *r, const tmacro *m, const tgiven *g)
 
 /* ---- calling ---- */
 
+/* Methods of Markup give Markup again; those that take text escape it first. */
+static tval call_markup_method(trun *r, const tmethod *m, tcall *c)
+{
+    static const char *const escaping[] = {"replace", "join",         "strip",
+                                           "lstrip",  "rstrip",       "ljust",
+                                           "rjust",   "removeprefix", "removesuffix"};
+    bool escapes = false;
+    for (size_t i = 0; i < sizeof escaping / sizeof *escaping; i++)
+        escapes |= strcmp(m->fn->name, escaping[i]) == 0;
+    tval *pos = tmpl_take_array(r, c->n_pos, sizeof *pos);
+    for (size_t i = 0; pos && i < c->n_pos; i++) {
+        const bool text = escapes && c->pos[i].kind == V_STR;
+        pos[i] = text ? tmpl_str_val(tmpl_escape(r, c->pos[i])) : c->pos[i];
+    }
+    c->pos = pos;
+    tval v = pos ? tmpl_call_builtin(r, m->fn, c) : undefined;
+    v.markup |= v.kind == V_STR;
+    for (size_t i = 0; (v.kind == V_LIST || v.kind == V_TUPLE) && i < v.u.list->n; i++)
+        v.u.list->items[i].markup |= v.u.list->items[i].kind == V_STR; /* fresh: of a split */
+    return v;
+}
+
 tval tmpl_call_value(trun *r, tval f, const tval *pos, size_t n_pos, const tkw *kw, size_t n_kw)
 {
     const tgiven g = {pos, n_pos, kw, n_kw};
@@ -196,6 +218,8 @@ tval tmpl_call_value(trun *r, tval f, const tval *pos, size_t n_pos, const tkw *
         return tmpl_call_builtin(r, f.u.fn, &c);
     case V_METHOD:
         c.self = f.u.method->self;
+        if (c.self.kind == V_STR && c.self.markup)
+            return call_markup_method(r, f.u.method, &c);
         return tmpl_call_builtin(r, f.u.method->fn, &c);
     case V_LOOP:
         return n_pos == 1 && n_kw == 0 ? tmpl_loop_again(r, f.u.loop, pos[0])

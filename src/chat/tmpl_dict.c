@@ -54,6 +54,7 @@ static uint64_t hash_value(trun *r, tval v)
         return h;
     case V_LIST:
     case V_DICT:
+    case V_VIEW:
         (void)tmpl_fail(r, "unhashable type: '%s'", tmpl_type(v)); /* sticks in r */
         return 0;
     default:

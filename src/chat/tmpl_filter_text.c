@@ -14,7 +14,9 @@ static const tval undefined = {.kind = V_UNDEF};
 static tval recase(trun *r, const tcall *c, tcase how)
 {
     const tstr *s = tmpl_to_str(r, c->self);
-    return s ? tmpl_recase(r, s, how) : undefined;
+    tval v = s ? tmpl_recase(r, s, how) : undefined;
+    v.markup = c->self.markup && c->self.kind == V_STR && v.kind == V_STR;
+    return v;
 }
 
 static tval f_upper(trun *r, tcall *c)
@@ -70,7 +72,9 @@ static tval f_trim(trun *r, tcall *c)
     const tval chars = c->in[0];
     const bool given = chars.kind != V_ABSENT && chars.kind != V_NONE;
     const tstr *set = given ? tmpl_arg_str(r, chars, "trim") : NULL;
-    return s && !r->fail ? tmpl_strip(r, s, set, 3) : undefined;
+    tval v = s && !r->fail ? tmpl_strip(r, s, set, 3) : undefined;
+    v.markup = c->self.markup && c->self.kind == V_STR && v.kind == V_STR;
+    return v;
 }
 
 static tval f_string(trun *r, tcall *c)
@@ -152,17 +156,20 @@ static tval f_center(trun *r, tcall *c)
 
 static tval f_truncate(trun *r, tcall *c)
 {
-    const tstr *s = tmpl_arg_str(r, c->self, "truncate");
     const int64_t length = tmpl_arg_int(r, c->in[0], 255, "truncate");
     const tval end_val = c->in[2].kind == V_ABSENT ? tmpl_text(r, "...") : c->in[2];
     const tstr *end = tmpl_arg_str(r, end_val, "truncate");
     const int64_t leeway = c->in[3].kind == V_NONE ? 5 : tmpl_arg_int(r, c->in[3], 5, "truncate");
-    if (!s || !end || r->fail)
+    const tval n = tmpl_len(r, c->self); /* a short list passes too */
+    if (!end || r->fail)
         return undefined;
     if (length < (int64_t)end->n_cp || leeway < 0)
         return tmpl_fail(r, "truncate: expected length >= %zu", end->n_cp);
-    if (leeway > INT64_MAX - length || (int64_t)s->n_cp <= length + leeway)
+    if (leeway > INT64_MAX - length || n.u.i <= length + leeway)
         return c->self;
+    const tstr *s = tmpl_arg_str(r, c->self, "truncate");
+    if (!s)
+        return undefined;
     tval head = tmpl_substr(r, s, 0, (size_t)length - end->n_cp);
     if (head.kind != V_STR)
         return undefined;

@@ -387,9 +387,10 @@ tval tmpl_percent(trun *r, const tstr *fmt, tval args)
         if (at && tmpl_step(r, 1))
             percent_field(&p);
     }
-    const bool all = args.kind == V_TUPLE
+    const tkind k = args.kind; /* what has items may leave them unused */
+    const bool all = k == V_TUPLE
                          ? p.next == args.u.list->n
-                         : p.next > 0 || args.kind == V_DICT || args.kind == V_LIST;
+                         : p.next > 0 || k == V_DICT || k == V_LIST || k == V_RANGE || k == V_UNDEF;
     if (!r->fail && !all && !p.used_mapping)
         (void)tmpl_fail(r, "not all arguments converted during string formatting"); /* sticks */
     return tmpl_buf_str(r, &b);
@@ -415,12 +416,13 @@ static bool is_align(const tstr *s, size_t pos)
     return pos < s->n && memchr("<>=^", s->p[pos], 4) != NULL;
 }
 
-static bool read_spec(trun *r, const tstr *t, tspec *s)
+static bool read_spec(trun *r, const tstr *t, bool number, tspec *s)
 {
     size_t i = 0;
     *s = (tspec){.fill = " ", .n_fill = 1, .precision = -1};
     const size_t first = cp_len(t, 0);
-    if (first && is_align(t, first)) {
+    const bool fill = first && is_align(t, first);
+    if (fill) {
         s->fill = t->p;
         s->n_fill = first;
         s->align = t->p[first];
@@ -436,11 +438,10 @@ static bool read_spec(trun *r, const tstr *t, tspec *s)
         s->alternate = true;
         i++;
     }
-    if (i < t->n && t->p[i] == '0') {
-        if (!s->align) {
-            s->fill = "0";
+    if (!fill && i < t->n && t->p[i] == '0') {
+        s->fill = "0";
+        if (!s->align && number)
             s->align = '=';
-        }
         i++;
     }
     s->width = read_number(t, &i);
@@ -459,7 +460,8 @@ static bool read_spec(trun *r, const tstr *t, tspec *s)
 
 static void bad_type(trun *r, const tspec *s, tval v)
 {
-    (void)tmpl_fail(r, "Unknown format code '%c' for object of type '%s'", s->type, tmpl_type(v));
+    (void)tmpl_fail(r, "format code '%c' or a flag is not for an object of type '%s'",
+                    s->type ? s->type : 's', tmpl_type(v)); /* sticks in r */
 }
 
 static void format_number(trun *r, tspec *s, tval v, buf *out)
@@ -489,17 +491,14 @@ static void format_value(trun *r, tval v, const tstr *spec, buf *out)
         (void)tmpl_fail(r, "unsupported format string passed to %s.__format__", tmpl_type(v));
         return; /* it sticks */
     }
-    if (!read_spec(r, spec, &s))
+    if (!read_spec(r, spec, v.kind != V_STR, &s))
         return;
-    if (v.kind != V_STR && !(v.kind == V_BOOL && !s.type && !s.group)) {
+    if (v.kind != V_STR)
         format_number(r, &s, v, out);
-        return;
-    }
-    const tstr *text = tmpl_to_str(r, v);
-    if ((s.type && s.type != 's') || s.align == '=')
+    else if ((s.type && s.type != 's') || s.align == '=' || s.sign || s.group || s.alternate)
         bad_type(r, &s, v);
-    else if (text)
-        format_text(r, &s, text, s.align ? s.align : '<', out);
+    else
+        format_text(r, &s, v.u.s, s.align ? s.align : '<', out);
 }
 
 static tval positional(tformat *f, int64_t i)

@@ -87,8 +87,9 @@ static tval m_remove(trun *r, tcall *c)
 
 static tval m_index(trun *r, tcall *c)
 {
-    const size_t at = where(r, c->self.u.list, c->in[0]);
-    if (at == c->self.u.list->n || r->fail)
+    const tlist *l = tmpl_iter(r, c->self); /* of a range too */
+    const size_t at = l ? where(r, l, c->in[0]) : 0;
+    if (r->fail || at == l->n)
         return tmpl_fail(r, "the value is not in the %s", tmpl_type(c->self));
     return tmpl_int((int64_t)at);
 }
@@ -318,7 +319,8 @@ const tbuiltin *tmpl_find_method(tkind kind, const tstr *name)
         {"reset", m_reset, 0, ""},
     };
     static const tbuiltin of_float[] = {{"is_integer", m_is_integer, 0, ""}};
-    static const tbuiltin of_range[] = {{"count", m_count, 1, "value"}};
+    static const tbuiltin of_range[] = {{"count", m_count, 1, "value"},
+                                        {"index", m_index, 1, "value"}};
 #define FIND(table) tmpl_find(table, sizeof(table) / sizeof *(table), name)
     switch (kind) {
     case V_LIST:

@@ -8,23 +8,16 @@
 
 #include "base/utf8.h"
 
-/* UTF-8 as it is; each invalid part becomes U+FFFD (three bytes for at least one). */
-static const char *copy_utf8(arena *a, const char *text, size_t n, size_t *out_n)
+/* Each invalid part becomes U+FFFD: before json-c looks, so that keys which become equal are one.
+ */
+static void repair_utf8(const char *text, size_t n, buf *out)
 {
-    *out_n = n;
-    if (utf8_valid(text, n))
-        return arena_copy(a, text, n);
-    size_t n_fixed = 0;
-    char *p = n > SIZE_MAX / 4 ? NULL : arena_take(a, 3 * n + 1);
-    if (!p)
-        return NULL;
-    for (size_t i = 0; i < n;) {
+    for (size_t i = 0; i < n && !out->fail;) {
         uint32_t cp;
+        char bytes[4];
         i += utf8_decode(text + i, n - i, &cp);
-        n_fixed += utf8_encode(cp, p + n_fixed);
+        (void)buf_append(out, bytes, utf8_encode(cp, bytes)); /* sticks in out */
     }
-    *out_n = n_fixed;
-    return p;
 }
 
 /* text is the number as the file has it, or with the mark of an integer json-c cannot hold. */
@@ -84,7 +77,8 @@ static bool convert_object(arena *a, struct json_object *o, json_value *v)
         const char *key = e->k;
         if (!key) /* json-c copies keys without looking whether the copy exists */
             return false;
-        m->key = copy_utf8(a, key, strlen(key), &m->n_key);
+        m->n_key = strlen(key);
+        m->key = arena_copy(a, key, m->n_key);
         m->value = convert(a, (struct json_object *)(uintptr_t)e->v);
         if (!m->key || !m->value)
             return false;
@@ -113,8 +107,8 @@ static json_value *convert(arena *a, struct json_object *o)
         break;
     case json_type_string:
         v->kind = JSON_STRING;
-        v->text =
-            copy_utf8(a, json_object_get_string(o), (size_t)json_object_get_string_len(o), &v->n);
+        v->n = (size_t)json_object_get_string_len(o);
+        v->text = arena_copy(a, json_object_get_string(o), v->n);
         ok = v->text != NULL;
         break;
     case json_type_array:
@@ -153,11 +147,21 @@ static cama_err read_checked(const char *text, size_t n, arena *a, json_value **
 cama_err json_parse(const char *text, size_t n, arena *a, json_value **out, err_info *err)
 {
     buf marked;
+    buf repaired;
     buf_init(&marked, SIZE_MAX / 2);
+    buf_init(&repaired, SIZE_MAX / 2);
     cama_err e = json_scan(text, n, &marked, err);
+    const char *from = marked.n ? marked.data : text;
+    size_t n_from = marked.n ? marked.n : n;
+    if (!e && !utf8_valid(from, n_from)) {
+        repair_utf8(from, n_from, &repaired);
+        e = buf_error(&repaired, "json", err);
+        from = repaired.data;
+        n_from = repaired.n;
+    }
     if (!e)
-        e = marked.n ? read_checked(marked.data, marked.n, a, out, err)
-                     : read_checked(text, n, a, out, err);
+        e = read_checked(from, n_from, a, out, err);
     buf_done(&marked);
+    buf_done(&repaired);
     return e;
 }
