@@ -1,5 +1,6 @@
 #include "sample/sample_set.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -16,28 +17,28 @@ static int compare(const void *a, const void *b)
     return better(a, b) ? -1 : better(b, a) ? 1 : 0;
 }
 
-/* item[0 .. n) is a heap whose root is its worst; item[i] may be too good for its place. */
-static void sift_down(sample_item *item, size_t n, size_t i)
+/* item[0 .. n) is a heap whose root is its worst (or its best); item[i] may be out of place. */
+static void sift_down(sample_item *item, size_t n, size_t i, bool best_first)
 {
     for (;;) {
-        size_t worst = i;
+        size_t top = i;
         for (size_t child = 2 * i + 1; child <= 2 * i + 2 && child < n; child++) {
-            if (better(&item[worst], &item[child]))
-                worst = child;
+            if (better(&item[child], &item[top]) == best_first)
+                top = child;
         }
-        if (worst == i)
+        if (top == i)
             return;
         const sample_item t = item[i];
-        item[i] = item[worst];
-        item[worst] = t;
-        i = worst;
+        item[i] = item[top];
+        item[top] = t;
+        i = top;
     }
 }
 
-static void make_heap(sample_item *item, size_t n)
+static void make_heap(sample_item *item, size_t n, bool best_first)
 {
     for (size_t i = n / 2; i-- > 0;)
-        sift_down(item, n, i);
+        sift_down(item, n, i, best_first);
 }
 
 static void offer(sample_item *item, size_t n, const sample_item *x)
@@ -45,7 +46,7 @@ static void offer(sample_item *item, size_t n, const sample_item *x)
     if (!better(x, &item[0]))
         return;
     item[0] = *x;
-    sift_down(item, n, 0);
+    sift_down(item, n, 0, false);
 }
 
 void set_take_best(sample_set *s, const float *logits, size_t n_vocab, size_t k)
@@ -55,7 +56,7 @@ void set_take_best(sample_set *s, const float *logits, size_t n_vocab, size_t k)
         if (i < k)
             s->item[i] = x;
         if (i + 1 == k)
-            make_heap(s->item, k);
+            make_heap(s->item, k, false);
         if (i >= k)
             offer(s->item, k, &x);
     }
@@ -124,7 +125,7 @@ void set_top_k(sample_set *s, size_t k)
 {
     if (k < s->n && !s->sorted) {
         /* The best k by a heap; sorting a whole vocabulary for 40 would cost 20 times as much. */
-        make_heap(s->item, k);
+        make_heap(s->item, k, false);
         for (size_t i = k; i < s->n; i++)
             offer(s->item, k, &s->item[i]);
     }
@@ -201,12 +202,43 @@ void set_typical(sample_set *s, float p)
     s->sorted = false;
 }
 
+static void reverse(sample_item *item, size_t n)
+{
+    for (size_t i = 0; i < n / 2; i++) {
+        const sample_item t = item[i];
+        item[i] = item[n - 1 - i];
+        item[n - 1 - i] = t;
+    }
+}
+
+/* Sorts only as far as p reaches: of a whole vocabulary that is a small part. The best go to the
+ * end of the array one by one, and then to its front. */
+static void sort_until(sample_set *s, float p)
+{
+    make_heap(s->item, s->n, true);
+    size_t left = s->n;
+    for (float sum = 0; left > 0 && sum < p;) {
+        const sample_item best = s->item[0];
+        s->item[0] = s->item[--left];
+        s->item[left] = best;
+        sift_down(s->item, left, 0, true);
+        sum += best.p;
+    }
+    const size_t keep = s->n - left;
+    reverse(s->item, s->n);
+    s->n = keep;
+    s->sorted = true;
+}
+
 void set_top_p(sample_set *s, float p)
 {
     if (p >= 1 || !s->n)
         return;
     softmax(s); /* before sorting: the sum runs in the order that the set has now */
-    set_sort(s);
+    if (!s->sorted) {
+        sort_until(s, p > 0 ? p : FLT_MIN); /* the best one stays in any case */
+        return;
+    }
     float sum = 0;
     for (size_t i = 0; i < s->n; i++) {
         sum += s->item[i].p;
