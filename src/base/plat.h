@@ -3,6 +3,7 @@
 #ifndef BASE_PLAT_H
 #define BASE_PLAT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,8 @@ uint64_t plat_memory_peak(void);
 void plat_hint_huge(void *p, size_t n);
 /* Binds the calling thread to the index-th CPU of the process's mask; a hint, nothing fails. */
 void plat_pin_thread(int index);
+/* Whether the cores have the byte products and half floats of Armv8.2; false on other machines. */
+bool plat_has_dotprod(void);
 /* "AMD EPYC ..." into out, always terminated. */
 void plat_cpu_name(char *out, size_t n);
 

@@ -89,3 +89,8 @@ void plat_cpu_name(char *out, size_t n)
     else
         (void)snprintf(out, n, "unknown CPU");
 }
+
+bool plat_has_dotprod(void)
+{
+    return true; /* since the first of Apple's processors for computers */
+}

@@ -9,6 +9,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 #include <unistd.h>
 
 #include "base/cgroup.h"
@@ -137,3 +141,16 @@ void plat_cpu_name(char *out, size_t n)
     else
         (void)snprintf(out, n, "unknown CPU");
 }
+
+#if defined(__aarch64__)
+bool plat_has_dotprod(void)
+{
+    const unsigned long need = HWCAP_ASIMDDP | HWCAP_FPHP | HWCAP_ASIMDHP;
+    return (getauxval(AT_HWCAP) & need) == need;
+}
+#else
+bool plat_has_dotprod(void)
+{
+    return false;
+}
+#endif

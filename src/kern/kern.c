@@ -2,6 +2,7 @@
 
 #include <assert.h>
 
+#include "base/plat.h"
 #include "kern/ref/ref.h"
 #include "kern/tiers.h"
 #include "kern/unpack.h"
@@ -27,6 +28,17 @@ static void init_tiers(kern_table *k)
         kern_init_avx2(k);
     if (k->cpu & KERN_CPU_AVX512)
         kern_init_avx512(k);
+}
+#elif defined(__aarch64__)
+uint32_t kern_cpu_detect(void)
+{
+    return plat_has_dotprod() ? KERN_CPU_DOTPROD : 0;
+}
+
+static void init_tiers(kern_table *k)
+{
+    if (k->cpu & KERN_CPU_DOTPROD)
+        kern_init_dotprod(k);
 }
 #else
 uint32_t kern_cpu_detect(void)

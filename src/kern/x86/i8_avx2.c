@@ -20,6 +20,7 @@
 #include "kern/lanes/tile.inc.h"
 #define TILE_W 4
 #include "kern/lanes/tile.inc.h"
+
 static tile_fn *const *const tiles_of_width[V_TILE_COLS + 1] = {
     NULL, tiles_1, tiles_2, tiles_3, tiles_4,
 };
@@ -32,6 +33,7 @@ static tile_fn *const *const tiles_of_width[V_TILE_COLS + 1] = {
 #include "kern/lanes/gemv.inc.h"
 #define GEMV_N 3
 #include "kern/lanes/gemv.inc.h"
+
 static gemv_fn *const *const gemv_of_width[V_GEMV_MAX + 1] = {NULL, gemv_1, gemv_2, gemv_3};
 
 #include "kern/lanes/matmul.inc.h"
