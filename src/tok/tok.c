@@ -90,7 +90,7 @@ static cama_err check_def(const tok_vocab_def *def, tok_kind kind, err_info *err
     return CAMA_OK;
 }
 
-/* ---- tables -----------------------------------------------------------------------------------
+/* ---- tables ------------------------------------------------------------------------------------
  */
 
 /* One block for all texts, in order. An empty text gets a name, so that no two are alike. */
@@ -201,7 +201,7 @@ void tok_close(tok_vocab *v)
     free(v);
 }
 
-/* ---- looking ----------------------------------------------------------------------------------
+/* ---- looking -----------------------------------------------------------------------------------
  */
 
 int32_t tok_find(const tok_vocab *v, const char *text, size_t n)

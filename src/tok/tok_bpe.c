@@ -30,7 +30,7 @@ int tok_char_to_byte(uint32_t cp)
     return cp == 256 + 67 ? 173 : -1;
 }
 
-/* ---- pairs ------------------------------------------------------------------------------------
+/* ---- pairs -------------------------------------------------------------------------------------
  */
 
 static uint32_t slot_of(const tok_bpe *b, int32_t left, int32_t right)
@@ -70,7 +70,7 @@ static tok_str symbol_text(const tok_vocab *v, int32_t sym)
                                       : v->bpe.extra_text[(uint32_t)sym - v->n_token];
 }
 
-/* ---- opening ----------------------------------------------------------------------------------
+/* ---- opening -----------------------------------------------------------------------------------
  */
 
 static cama_err grow_extra(tok_bpe *b, err_info *err)
@@ -187,7 +187,7 @@ void tok_bpe_close(tok_bpe *b)
     tok_splitter_free(b->splitter);
 }
 
-/* ---- one word ---------------------------------------------------------------------------------
+/* ---- one word ----------------------------------------------------------------------------------
  */
 
 /* One symbol a byte, or a character of a vocabulary without byte mapping. */

@@ -98,7 +98,7 @@ struct tok_vocab {
     tok_ugm ugm;
 };
 
-/* ---- scratch of one call ----------------------------------------------------------------------
+/* ---- scratch of one call -----------------------------------------------------------------------
  */
 
 /* A priority queue, least key first. */

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* ---- pieces of expressions that several sets share --------------------------------------------
+/* ---- pieces of expressions that several sets share ---------------------------------------------
  */
 
 #define CONTRACTION "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
@@ -12,20 +12,17 @@
 #define LLAMA3_OTHER "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
 /* Words of gpt-4o: capitals, then small letters. llama.cpp knows case in ASCII only: each letter
  * outside of it may stand in both places, and we cut as it does (docs/tokenizers.md). */
-#define HI_LETTER                                                                                  \
-    "\\x81-\\x85\\x91-\\x95\\xA1-\\xA5\\xB1-\\xB5\\xC1-\\xC5\\xD1-\\xD5\\xE1-\\xE5\\xF1-\\xF5"
-#define NOT_SMALL "[A-Z" HI_LETTER "]"
-#define NOT_CAPITAL "[a-z" HI_LETTER "]"
 #define CASED(tail)                                                                                \
-    "[^\\r\\n\\p{L}\\p{N}]?" NOT_SMALL "*" NOT_CAPITAL "+" tail                                    \
-    "|[^\\r\\n\\p{L}\\p{N}]?" NOT_SMALL "+" NOT_CAPITAL "*" tail
+    "[^\\r\\n\\p{L}\\p{N}]?[A-Z\\p{H}]*[a-z\\p{H}]+" tail                                          \
+    "|[^\\r\\n\\p{L}\\p{N}]?[A-Z\\p{H}]+[a-z\\p{H}]*" tail
 #define CASED_MARK(tail)                                                                           \
-    "[^\\r\\n\\p{L}\\p{N}]?[A-Z\\p{M}" HI_LETTER "]*[a-z\\p{M}" HI_LETTER "]+" tail                \
-    "|[^\\r\\n\\p{L}\\p{N}]?[A-Z\\p{M}" HI_LETTER "]+[a-z\\p{M}" HI_LETTER "]*" tail
-/* Letters that are not of group 1. */
-#define OTHER_LETTER "\\x81-\\x85\\xA1-\\xA5\\xB1-\\xB5\\xC1-\\xC5\\xD1-\\xD5\\xE1-\\xE5\\xF1-\\xF5"
-/* The same written with \p{Lu} and its like, which llama.cpp takes for any letter. */
+    "[^\\r\\n\\p{L}\\p{N}]?[A-Z\\p{M}\\p{H}]*[a-z\\p{M}\\p{H}]+" tail                              \
+    "|[^\\r\\n\\p{L}\\p{N}]?[A-Z\\p{M}\\p{H}]+[a-z\\p{M}\\p{H}]*" tail
+/* The same where it is written with \p{Lu} and its like, which llama.cpp takes for any letter. */
 #define LETTER_MARK(tail) "[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+" tail
+/* Letters outside of group 1. */
+#define OTHER_LETTER                                                                               \
+    "A-Za-z\\x81-\\x85\\xA1-\\xA5\\xB1-\\xB5\\xC1-\\xC5\\xD1-\\xD5\\xE1-\\xE5\\xF1-\\xF5"
 #define GPT4O_REST "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES
 #define DEEPSEEK3_WORDS                                                                            \
     "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"                                       \
@@ -43,7 +40,7 @@
      .n_group = sizeof(groups) / sizeof(groups)[0],                                                \
      .group = (groups)}
 
-/* ---- code points outside of ASCII that expressions name ---------------------------------------
+/* ---- code points outside of ASCII that expressions name ----------------------------------------
  */
 
 /* deepseek-llm. 1: its letters, 2: its CJK, 3: both, 4: its punctuation, 5: punctuation and CJK,
@@ -75,7 +72,7 @@ static const tok_group afmoe_groups[] = {
     {0x1780, 0x17FF, 1}, {0x2F00, 0x2FDF, 1}, {0x3040, 0x309F, 1}, {0x30A0, 0x30FF, 1},
     {0x3400, 0x4DBF, 1}, {0x4E00, 0xFAFF, 1}, {0xFF65, 0xFF9F, 1}};
 
-/* ---- the sets ---------------------------------------------------------------------------------
+/* ---- the sets ----------------------------------------------------------------------------------
  */
 
 static const tok_set set_default =
@@ -129,7 +126,7 @@ static const tok_set set_seed_coder =
 static const tok_set set_kimi =
     SET_GROUPS(1, han_groups,
                RE("\\p{1}+|"
-                  "[^\\r\\n\\p{L}\\p{N}]?[A-Za-z" OTHER_LETTER "]+" CONTRACTION
+                  "[^\\r\\n\\p{L}\\p{N}]?[" OTHER_LETTER "]+" CONTRACTION
                   "?|\\p{N}{1,3}" LLAMA3_OTHER SPACES));
 static const tok_set set_afmoe =
     SET_GROUPS(3, afmoe_groups, {TOK_STEP_THREES_N, NULL}, RE("\\p{1}+"), RE(DEEPSEEK3));
@@ -146,7 +143,7 @@ static const tok_set set_ufakzeka =
 static const tok_set set_laguna =
     SET(2, RE("[^\\n]+|[\\n]+"), RE(LLAMA3_HEAD "\\p{N}" LLAMA3_OTHER SPACES));
 
-/* ---- the names --------------------------------------------------------------------------------
+/* ---- the names ---------------------------------------------------------------------------------
  */
 
 enum {

@@ -9,6 +9,7 @@
  * character class is a set of 256 bits whatever it means in Unicode, and the result depends on our
  * table alone, not on the Unicode version of the regex library. The notation is PCRE2's with
  *     \p{L} \p{N} \p{P} \p{S} \p{M}    inside or outside of [ ]
+ *     \p{H}                            letters outside ASCII
  *     \p{1} ... \p{7}                  characters outside ASCII that the set's groups give that
  * number and \s \d \w \b know ASCII, which together with the vertical tab makes \s all of
  * White_Space.

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* ---- ids that the file or the algorithm names -------------------------------------------------
+/* ---- ids that the file or the algorithm names --------------------------------------------------
  */
 
 static tok_special defaults(tok_kind kind, const tok_pre *pre, bool gemma4)
@@ -99,7 +99,7 @@ static void take_given(tok_vocab *v, const tok_vocab_def *def, const tok_pre *pr
     take_flag(def->strip_accents, &v->strip_accents);
 }
 
-/* ---- ids that are known by their texts --------------------------------------------------------
+/* ---- ids that are known by their texts ---------------------------------------------------------
  */
 
 static int32_t find_text(const tok_vocab *v, const char *text)

@@ -18,7 +18,8 @@ struct tok_splitter {
     uint8_t bmp[65536]; /* class byte of the characters that most texts are made of */
 };
 
-/* ---- the expressions ------------------------------------------------------------------------ */
+/* ---- the expressions ---------------------------------------------------------------------------
+ */
 
 /* Our own, so that PCRE2's memory is counted and can be made to fail like the rest. */
 static void *take(PCRE2_SIZE n, void *unused)
@@ -46,6 +47,9 @@ static bool put_property(buf *out, char name)
     switch (name) {
     case 'L':
         (void)buf_puts(out, "A-Za-z");
+        put_classes(out, TOK_CLASS_UPPER, TOK_CLASS_LETTER);
+        return true;
+    case 'H':
         put_classes(out, TOK_CLASS_UPPER, TOK_CLASS_LETTER);
         return true;
     case 'N':
@@ -175,7 +179,8 @@ void tok_splitter_free(tok_splitter *s)
     free(s);
 }
 
-/* ---- scratch -------------------------------------------------------------------------------- */
+/* ---- scratch -----------------------------------------------------------------------------------
+ */
 
 void tok_pieces_init(tok_pieces *p)
 {
@@ -219,7 +224,8 @@ static cama_err reserve(tok_pieces *p, size_t n, err_info *err)
     return CAMA_OK;
 }
 
-/* ---- splitting ------------------------------------------------------------------------------ */
+/* ---- splitting ---------------------------------------------------------------------------------
+ */
 
 /* The pieces while the steps run: ends counted in characters. */
 typedef struct cut_list {
