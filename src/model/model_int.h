@@ -72,6 +72,7 @@ typedef struct model_arch {
     bool window_rope_plain;  /* windowed layers: RoPE without the file's scaling */
     double window_rope_base; /* theirs, unless the file says; 0: that of all layers */
     plan_act_fn act;         /* of the gated FFN */
+    bool grouped_delta;      /* neighbouring value heads of a delta net share a key head */
     bool embed_sqrt;         /* embeddings times sqrt(n_embd) */
     bool logit_divide;       /* logits are divided by logit_scale, not multiplied */
     plan_gate gating;        /* unless the file says */

@@ -8,7 +8,9 @@
 #include <math.h>
 
 typedef struct delta_weights {
-    plan_linear qkv, gate, alpha, beta, out;
+    plan_linear qkv, gate, out;
+    plan_linear alpha, beta; /* or both in one, for each key head [beta | alpha] */
+    plan_linear beta_alpha;
     const plan_tensor *conv, *dt_bias, *a, *norm;
 } delta_weights;
 
@@ -51,6 +53,18 @@ void model_keys_delta(model_keys *k)
     read_sections(k);
 }
 
+static void bind_parameters(model_bind *b, delta_weights *w)
+{
+    const model_hparams *h = &b->m->hp;
+    const uint64_t n = h->n_v_head;
+    if (b->m->arch->grouped_delta) {
+        w->beta_alpha = model_need_linear(b, PLAN_ROLE_SSM_PARAM, "ssm_ba", h->n_embd, 2 * n);
+        return;
+    }
+    w->alpha = model_need_linear(b, PLAN_ROLE_SSM_PARAM, "ssm_alpha", h->n_embd, n);
+    w->beta = model_need_linear(b, PLAN_ROLE_SSM_PARAM, "ssm_beta", h->n_embd, n);
+}
+
 static void bind_delta(model_bind *b, model_layer *l)
 {
     const model_hparams *h = &b->m->hp;
@@ -60,8 +74,7 @@ static void bind_delta(model_bind *b, model_layer *l)
     const size_t n_conv = conv_width(h);
     w->qkv = model_need_linear(b, PLAN_ROLE_SSM_IN, "attn_qkv", h->n_embd, n_conv);
     w->gate = model_need_linear(b, PLAN_ROLE_SSM_GATE, "attn_gate", h->n_embd, h->n_inner);
-    w->alpha = model_need_linear(b, PLAN_ROLE_SSM_PARAM, "ssm_alpha", h->n_embd, h->n_v_head);
-    w->beta = model_need_linear(b, PLAN_ROLE_SSM_PARAM, "ssm_beta", h->n_embd, h->n_v_head);
+    bind_parameters(b, w);
     w->out = model_need_linear(b, PLAN_ROLE_SSM_OUT, "ssm_out", h->n_inner, h->n_embd);
     w->conv = model_need(b, PLAN_ROLE_CONV, "ssm_conv1d.weight", MODEL_SHAPE(h->n_conv, n_conv));
     w->dt_bias = model_need(b, PLAN_ROLE_SSM_PARAM, "ssm_dt.bias", MODEL_SHAPE(h->n_v_head));
@@ -86,6 +99,21 @@ static const ops_val *mixed_rows(model_rec *r, const delta_weights *w, const ops
     return ops_act(r->o, x, PLAN_SILU);
 }
 
+static void record_parameters(model_rec *r, const delta_weights *w, const ops_val *h,
+                              const ops_val **out_beta, const ops_val **out_alpha)
+{
+    if (!w->beta_alpha.w) {
+        *out_beta = ops_linear(r->o, h, &w->beta);
+        *out_alpha = ops_linear(r->o, h, &w->alpha);
+        return;
+    }
+    const size_t n_group = r->m->hp.n_k_head;
+    const size_t n = r->m->hp.n_v_head / n_group;
+    const ops_val *both = ops_linear(r->o, h, &w->beta_alpha);
+    *out_beta = ops_slice(r->o, both, n_group, 0, n);
+    *out_alpha = ops_slice(r->o, both, n_group, n, n);
+}
+
 static const ops_val *record_delta(model_rec *r, const model_layer *l, const ops_val *h)
 {
     const model_hparams *hp = &r->m->hp;
@@ -98,15 +126,18 @@ static const ops_val *record_delta(model_rec *r, const model_layer *l, const ops
     const ops_val *k = ops_l2_norm(o, ops_slice(o, x, 1, n_k, n_k), hp->n_state, hp->eps);
     const ops_val *v = ops_slice(o, x, 1, 2 * n_k, hp->n_inner);
     q = ops_scale(o, q, (float)(1 / sqrt(hp->n_state)));
-    const ops_val *beta = ops_act(o, ops_linear(o, h, &w->beta), PLAN_SIGMOID);
-    const ops_val *g = ops_add_weight(o, ops_linear(o, h, &w->alpha), w->dt_bias);
-    g = ops_mul_weight(o, ops_act(o, g, PLAN_SOFTPLUS), w->a); /* the file has -exp(A) */
+    const ops_val *beta;
+    const ops_val *alpha;
+    record_parameters(r, w, h, &beta, &alpha);
+    const ops_val *g = ops_act(o, ops_add_weight(o, alpha, w->dt_bias), PLAN_SOFTPLUS);
+    g = ops_mul_weight(o, g, w->a); /* the file has -exp(A) */
+    beta = ops_act(o, beta, PLAN_SIGMOID);
     const plan_delta d = {.slot = state_slot(r, hp->n_v_head * hp->n_state * dv),
                           .n_k_head = hp->n_k_head,
                           .n_v_head = hp->n_v_head,
                           .dk = hp->n_state,
                           .dv = dv,
-                          .tiled = true};
+                          .tiled = !r->m->arch->grouped_delta};
     x = ops_head_norm(o, ops_delta(o, q, k, v, g, beta, &d), w->norm, dv, hp->eps);
     x = ops_glu(o, ops_linear(o, h, &w->gate), x, PLAN_SILU);
     return ops_linear(o, x, &w->out);

@@ -31,6 +31,7 @@ static const struct {
     {"qwen2moe", 1e-5},
     {"qwen3", 1e-5},
     {"qwen3moe", 1e-5},
+    {"gemma", 1e-4},
     {"gemma2", 1e-4},
     {"gemma3", 1e-4},
     {"olmo2", 1e-5},
@@ -48,6 +49,7 @@ static const struct {
     {"deepseek2-groups", 1e-5},
     {"qwen35", 1e-5},
     {"qwen35moe", 1e-5},
+    {"qwen3next", 1e-5},
     {"nomic-bert", 1e-5},
     {"bert-cls", 2e-4},
     {"bert-mean", 1e-4},
@@ -258,6 +260,29 @@ static void beside_others(rig *r, size_t step)
         nat_engine.seq_free(r->e, seq[i]);
 }
 
+/* Three sequences read the same prompt at speeds of their own; the slowest is looked at. */
+static void at_own_speeds(rig *r)
+{
+    static const size_t speed[3] = {11, 3, 7};
+    int32_t seq[3];
+    size_t at[3] = {0};
+    for (size_t i = 0; i < 3; i++)
+        seq[i] = new_seq(r, -1, 0);
+    while (at[1] < r->w.n_token) {
+        engine_row rows[3 * MAX_TOKEN];
+        size_t n = 0;
+        for (size_t i = 0; i < 3; i++) {
+            const size_t to = at[i] + speed[i] < r->w.n_token ? at[i] + speed[i] : r->w.n_token;
+            n += put_rows(r, rows + n, seq[i], at[i], to, wanted(r), 0);
+            at[i] = to;
+        }
+        run(r, rows, n, seq[1]);
+    }
+    compare(r, "at their own speeds", 0);
+    for (size_t i = 0; i < 3; i++)
+        nat_engine.seq_free(r->e, seq[i]);
+}
+
 static void after_rewind(rig *r)
 {
     const int32_t seq = new_seq(r, -1, 0);
@@ -298,6 +323,8 @@ static void all_ways(const char *name, double tolerance, engine_opts o)
     if (r.causal) {
         in_chunks(&r, 1);
         in_chunks(&r, 7);
+        in_chunks(&r, 16);
+        at_own_speeds(&r);
         after_rewind(&r);
         after_fork(&r);
     }
