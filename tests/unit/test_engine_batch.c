@@ -5,7 +5,7 @@
 #include <dirent.h>
 
 #include "engine/engine.h"
-#include "gguf_build.h"
+#include "tiny_llama.h"
 
 #define N_TOKEN 290 /* past one span of pages, so that spans are merged */
 #define N_SHORT 70
@@ -17,70 +17,6 @@ static uint32_t rnd(uint32_t n)
 {
     rnd_state = rnd_state * 1664525u + 1013904223u;
     return (rnd_state >> 8) % n;
-}
-
-/* ---- a small llama in memory, with a mix of formats ---- */
-
-#define N_EMBD 128
-#define N_FF 256
-#define N_VOCAB 99
-#define N_LAYER 2
-
-static void add_tensor(gguf_build *b, const char *name, quant_type t, size_t n_in, size_t n_out)
-{
-    const size_t n = n_in * (n_out ? n_out : 1);
-    float *x = malloc(n * sizeof *x);
-    uint8_t *bytes = malloc(n * sizeof *x);
-    const uint64_t ne[2] = {n_in, n_out};
-    assert_true(x && bytes);
-    for (size_t i = 0; i < n; i++)
-        x[i] = n_out ? ((float)rnd(2001) - 1000.0f) / 6000.0f : 0.5f + (float)rnd(1000) / 1000.0f;
-    assert_int_equal(quant_quantize(t, x, bytes, n, NULL), CAMA_OK);
-    gguf_build_tensor(b, name, quant_table[t].gguf_id, n_out ? 2 : 1, ne, bytes,
-                      quant_row_bytes(t, n_in) * (n_out ? n_out : 1));
-    free(x);
-    free(bytes);
-}
-
-static void add_layer(gguf_build *b, int layer)
-{
-    static const struct {
-        const char *name;
-        quant_type type;
-        size_t n_in, n_out;
-    } list[] = {
-        {"attn_norm", QUANT_F32, N_EMBD, 0},         {"attn_q", QUANT_Q8_0, N_EMBD, N_EMBD},
-        {"attn_k", QUANT_Q4_0, N_EMBD, N_EMBD / 2},  {"attn_v", QUANT_Q4_1, N_EMBD, N_EMBD / 2},
-        {"attn_output", QUANT_Q5_0, N_EMBD, N_EMBD}, {"ffn_norm", QUANT_F32, N_EMBD, 0},
-        {"ffn_gate", QUANT_Q8_0, N_EMBD, N_FF},      {"ffn_up", QUANT_F16, N_EMBD, N_FF},
-        {"ffn_down", QUANT_Q5_1, N_FF, N_EMBD}};
-    for (size_t i = 0; i < TEST_COUNT(list); i++) {
-        char name[64];
-        (void)snprintf(name, sizeof name, "blk.%d.%s.weight", layer, list[i].name);
-        add_tensor(b, name, list[i].type, list[i].n_in, list[i].n_out);
-    }
-}
-
-static uint8_t *build_llama(size_t *out_n)
-{
-    gguf_build b;
-    gguf_build_init(&b);
-    rnd_state = 1;
-    gguf_build_str(&b, "general.architecture", "llama");
-    gguf_build_u32(&b, "llama.context_length", 1024);
-    gguf_build_u32(&b, "llama.embedding_length", N_EMBD);
-    gguf_build_u32(&b, "llama.block_count", N_LAYER);
-    gguf_build_u32(&b, "llama.feed_forward_length", N_FF);
-    gguf_build_u32(&b, "llama.attention.head_count", 4);
-    gguf_build_u32(&b, "llama.attention.head_count_kv", 2);
-    gguf_build_u32(&b, "llama.rope.dimension_count", N_EMBD / 4);
-    gguf_build_u32(&b, "llama.vocab_size", N_VOCAB);
-    gguf_build_f32(&b, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
-    add_tensor(&b, "token_embd.weight", QUANT_Q8_0, N_EMBD, N_VOCAB);
-    add_tensor(&b, "output_norm.weight", QUANT_F32, N_EMBD, 0);
-    for (int i = 0; i < N_LAYER; i++)
-        add_layer(&b, i);
-    return gguf_build_finish(&b, out_n);
 }
 
 /* ---- a rig: one model, one engine ---- */
@@ -110,16 +46,23 @@ static void open_engine(rig *r, const engine_opts *o)
         fail_msg("%s", err.text);
 }
 
-static void open_model(rig *r, gguf_file *f)
+/* false: an architecture that is not known. */
+static bool open_model(rig *r, gguf_file *f)
 {
     err_info err = {0};
+    const cama_err fail = model_open(f, &r->model, &err);
     r->file = f;
-    if (model_open(f, &r->model, &err))
+    if (fail == CAMA_ERR_UNSUPPORTED) {
+        print_message("skipped: %s\n", err.text);
+        return false;
+    }
+    if (fail)
         fail_msg("%s", err.text);
     r->n_vocab = (size_t)gguf_find_tensor(f, "token_embd.weight")->ne[1];
     for (size_t s = 0; s < MAX_SEQ; s++)
         for (size_t i = 0; i < N_TOKEN; i++)
             r->token[s][i] = (int32_t)rnd((uint32_t)r->n_vocab);
+    return true;
 }
 
 static int32_t new_seq(rig *r, int32_t from, int32_t n)
@@ -246,7 +189,7 @@ static void check_reuse(rig *r, const float *want, int32_t n)
     const int32_t seq = new_seq(r, -1, 0);
     const int32_t half = n / 2;
     feed(r, seq, 0, 0, half, 33, got);
-    for (int32_t keep = half; keep > 0; keep = keep * 2 / 3) {
+    for (int32_t keep = half; keep > 0; keep /= 2) {
         int32_t pos = -1;
         const int32_t child = new_seq(r, seq, keep);
         assert_int_equal(nat_engine.seq_rewind(r->e, child, keep, &pos), CAMA_OK);
@@ -258,7 +201,7 @@ static void check_reuse(rig *r, const float *want, int32_t n)
     }
     feed(r, seq, 0, half, n, 50, got);
     same(r, got, want, half, n, "the original after forks");
-    for (int32_t back = n; back > 0; back = back * 3 / 4 - 1) {
+    for (int32_t back = n; back > 0; back = back / 2 - 1) {
         int32_t pos = -1;
         assert_int_equal(nat_engine.seq_rewind(r->e, seq, back, &pos), CAMA_OK);
         assert_true(pos >= 0 && pos <= back);
@@ -326,9 +269,9 @@ static void a_row_has_the_same_bits_everywhere(void **state)
     static rig r;
     size_t n;
     gguf_file *f = NULL;
-    uint8_t *bytes = build_llama(&n);
+    uint8_t *bytes = tiny_llama(&n);
     assert_int_equal(gguf_open_bytes(bytes, n, &f, NULL), CAMA_OK);
-    open_model(&r, f);
+    assert_true(open_model(&r, f));
     check_tiers(&r, true);
     model_close(r.model);
     gguf_close(f);
@@ -352,7 +295,10 @@ static void every_architecture_too(void **state)
         (void)snprintf(path, sizeof path, "%s/%s", TEST_DATA("tiny"), d->d_name);
         if (gguf_open(path, &f, NULL))
             fail_msg("cannot open %s", path);
-        open_model(&r, f);
+        if (!open_model(&r, f)) {
+            gguf_close(f);
+            continue;
+        }
         if (model_get_info(r.model)->causal) {
             print_message("%s\n", d->d_name);
             check_tiers(&r, false);
