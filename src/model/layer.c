@@ -4,22 +4,34 @@
 #include <stdio.h>
 #include <string.h>
 
+/* How many tokens the file says it has; 0: it does not. */
+static uint64_t n_token_of(model_bind *b)
+{
+    const gguf_kv *tokens = gguf_find(b->m->file, "tokenizer.ggml.tokens");
+    model_keys k = {.m = b->m, .err = b->err};
+    if (tokens)
+        return tokens->n;
+    const uint32_t n = model_key_u32_or(&k, "vocab_size", 1, MODEL_MAX_VOCAB, 0);
+    if (k.e && !b->e)
+        b->e = k.e;
+    return n;
+}
+
 void model_bind_embeddings(model_bind *b)
 {
+    static const char name[] = "token_embd.weight";
     model_desc *m = b->m;
-    const gguf_tensor *t = gguf_find_tensor(m->file, "token_embd.weight");
-    const gguf_kv *tokens = gguf_find(m->file, "tokenizer.ggml.tokens");
+    const gguf_tensor *t = gguf_find_tensor(m->file, name);
     const uint64_t n_row = t ? t->ne[1] : 1;
+    const uint64_t n_token = n_token_of(b);
     if (n_row > MODEL_MAX_VOCAB)
-        model_bind_fail(b, CAMA_ERR_LIMIT, "tensor 'token_embd.weight' has %llu rows, at most %u",
+        model_bind_fail(b, CAMA_ERR_LIMIT, "tensor '%s' has %llu rows, at most %u", name,
                         (unsigned long long)n_row, MODEL_MAX_VOCAB);
-    else if (tokens && t && tokens->n != n_row)
-        model_bind_fail(b, CAMA_ERR_FORMAT,
-                        "tensor 'token_embd.weight' has %llu rows for %llu tokens",
-                        (unsigned long long)n_row, (unsigned long long)tokens->n);
+    else if (t && n_token != 0 && n_token != n_row)
+        model_bind_fail(b, CAMA_ERR_FORMAT, "tensor '%s' has %llu rows for %llu tokens", name,
+                        (unsigned long long)n_row, (unsigned long long)n_token);
     m->hp.n_vocab = (uint32_t)n_row;
-    m->token_embd = model_need(b, PLAN_ROLE_EMBED, "token_embd.weight",
-                               MODEL_SHAPE(m->hp.n_embd, m->hp.n_vocab));
+    m->token_embd = model_need(b, PLAN_ROLE_EMBED, name, MODEL_SHAPE(m->hp.n_embd, m->hp.n_vocab));
 }
 
 /* A tied table is a weight of its own in the plan: it has another role there. */

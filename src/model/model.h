@@ -1,9 +1,10 @@
 /* model.h - a model: hyper-parameters, tensors by name, vocabulary, and its forward on plan/ops.h.
  *
- * Most architectures are a row of the descriptor table (arch.def and arch.c); the others have a
- * file of their own. model_open checks every hyper-parameter against its limit and every tensor
- * against the shape its architecture expects, so that an engine may trust the plan. Immutable after
- * open; any thread.
+ * Most architectures are a row of the descriptor table (arch.c); what takes attention's place and
+ * a forward that is shaped otherwise have files of their own. model_open checks every
+ * hyper-parameter against its limit and every tensor against the shape its architecture expects, so
+ * that an engine may trust the plan; a tensor that the forward has no place for is refused.
+ * Immutable after open; any thread.
  */
 #ifndef MODEL_MODEL_H
 #define MODEL_MODEL_H
@@ -26,7 +27,8 @@ typedef struct model_info {
     plan_pool_kind pooling;
 } model_info;
 
-/* CAMA_ERR_UNSUPPORTED: unknown architecture (the known ones are listed in the text);
+/* CAMA_ERR_UNSUPPORTED: unknown architecture (the known ones are listed in the text), or a tensor,
+ * type or value that cama has no forward for;
  * CAMA_ERR_FORMAT: key or tensor missing, out of range, or of another shape; CAMA_ERR_NOMEM.
  * f stays the caller's and must outlive the model. */
 cama_err model_open(const gguf_file *f, model_desc **out, err_info *err);
