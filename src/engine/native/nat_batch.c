@@ -58,15 +58,6 @@ static cama_err check_source(const engine *e, const engine_batch *b, size_t i, i
     return CAMA_OK;
 }
 
-static bool has_axes(const engine *e)
-{
-    for (size_t i = 0; i < e->n_rope; i++)
-        for (int k = 1; k < 4; k++)
-            if (e->rope[i].par->sections[k])
-                return true;
-    return false;
-}
-
 /* Positions: index is the row's place in its sequence, len what the sequence will have. */
 static cama_err check_place(const engine *e, const engine_row *r, size_t i, int32_t index,
                             int32_t len, err_info *err)
@@ -74,25 +65,16 @@ static cama_err check_place(const engine *e, const engine_row *r, size_t i, int3
     for (int k = 0; k < 4; k++)
         if (r->pos[k] < 0 || (uint32_t)r->pos[k] >= e->opts.n_ctx)
             return bad_row(err, i, "position", r->pos[k], e->opts.n_ctx);
-    if (r->pos[0] != index && !has_axes(e))
+    if ((uint64_t)r->pos[0] >= e->n_pos)
+        return err_set(err, CAMA_ERR_CONTEXT, "row %zu: position %d, the model was made for %llu",
+                       i, r->pos[0], (unsigned long long)e->n_pos);
+    if (r->pos[0] != index && !e->has_axes)
         return err_set(err, CAMA_ERR_ARG, "row %zu: position %d, the sequence has %d tokens", i,
                        r->pos[0], index);
     if (r->visible_end <= index || r->visible_end > len)
         return err_set(err, CAMA_ERR_ARG,
                        "row %zu: sees tokens before %d; must be after its own, %d, and within %d",
                        i, r->visible_end, index, len);
-    return CAMA_OK;
-}
-
-static cama_err check_tables(const engine *e, const engine_row *r, size_t i, err_info *err)
-{
-    for (size_t k = 0; k < e->n_op && e->ops[k].run == nat_run_embed; k++) {
-        const plan_node *n = e->ops[k].node;
-        if (n->par.embed.kind == PLAN_EMBED_POSITION && (uint64_t)r->pos[0] >= n->w[0]->ne[1])
-            return err_set(err, CAMA_ERR_CONTEXT,
-                           "row %zu: position %d, the model was made for %llu", i, r->pos[0],
-                           (unsigned long long)n->w[0]->ne[1]);
-    }
     return CAMA_OK;
 }
 
@@ -128,8 +110,6 @@ static cama_err take_row(engine *e, const engine_batch *b, size_t i, const nat_s
         fail = check_source(e, b, i, &id, err);
     if (!fail)
         fail = check_place(e, r, i, index, run->pos0 + (int32_t)run->n, err);
-    if (!fail)
-        fail = check_tables(e, r, i, err);
     if (fail)
         return fail;
     e->row[i] = *r;

@@ -30,8 +30,8 @@ static cama_err set_opts(engine *e, const engine_opts *o, err_info *err)
     e->opts = *o;
     if (e->opts.n_ctx == 0)
         e->opts.n_ctx = info->n_ctx_train && info->n_ctx_train < 4096 ? info->n_ctx_train : 4096;
-    if (e->opts.n_batch == 0)
-        e->opts.n_batch = 512;
+    if (e->opts.n_batch == 0) /* a text that sees itself whole must come in one batch */
+        e->opts.n_batch = info->causal || e->opts.n_ctx < 512 ? 512 : e->opts.n_ctx;
     e->n_thread = o->n_thread ? (int)o->n_thread : plat_n_cpu();
     if (e->opts.n_ctx > KV_MAX_CTX || e->opts.n_batch > MAX_BATCH || o->n_thread > WORKERS_MAX)
         return err_set(
@@ -248,6 +248,19 @@ static void put_outputs(engine *e)
     }
 }
 
+/* Logits of a whole prompt are large: what a step of the usual size does not touch is given back.
+ */
+static void give_back(engine *e)
+{
+    const int32_t node = e->out_node[PLAN_OUT_LOGITS];
+    const size_t keep = (size_t)e->opts.n_seq + 1;
+    nat_outputs *o = e->outs_now;
+    const size_t n = e->n_row[NAT_OUT] > keep ? e->n_row[NAT_OUT] : keep;
+    if (node >= 0 && o->n_touched > n)
+        pages_drop(nat_row(e, node, n), (o->n_touched - n) * e->value[node].ld * sizeof(float));
+    o->n_touched = n;
+}
+
 static cama_err nat_submit(engine *e, const engine_batch *b, engine_ticket *out, err_info *err)
 {
     const cama_err fail = nat_begin(e, b, err);
@@ -258,6 +271,7 @@ static cama_err nat_submit(engine *e, const engine_batch *b, engine_ticket *out,
     e->at = e->val[e->ticket % 2];
     e->batch = b;
     e->embeds = b->embeds;
+    give_back(e);
     workers_run(e->pool, run_step, e);
     for (size_t i = 0; i < e->n_run; i++)
         kv_settle(e->kv, e->run[i].seq);

@@ -207,6 +207,7 @@ typedef struct nat_outputs {
     engine_ticket ticket; /* 0: none */
     engine_out *out;      /* [n_batch] */
     size_t n;
+    size_t n_touched;  /* rows of logits whose memory is taken */
     engine_cand *cand; /* [max_cand] */
 } nat_outputs;
 

@@ -242,6 +242,7 @@ static int rope_table(engine *e, const plan_rope *r)
     if (e->n_rope == NAT_MAX_ROPE)
         return -1;
     e->rope[e->n_rope].par = r;
+    e->has_axes = e->has_axes || r->sections[1] || r->sections[2] || r->sections[3];
     return (int)e->n_rope++;
 }
 
@@ -508,6 +509,8 @@ static cama_err lower_prim(lowering *l)
         grow(&e->size.max_col, (size_t)n->w[0]->ne[0]);
         grow(&e->size.max_acts_col, (size_t)n->w[0]->ne[0]);
         grow(&e->size.max_scratch, e->kern.scratch_bytes((size_t)n->w[0]->ne[0]));
+    } else if (n->op == PLAN_EMBED && n->par.embed.kind == PLAN_EMBED_POSITION) {
+        e->n_pos = n->w[0]->ne[1] < e->n_pos ? n->w[0]->ne[1] : e->n_pos;
     } else if (n->op == PLAN_ROUTE) {
         grow(&e->size.moe_expert, n->par.moe.n_expert);
     } else if (n->op == PLAN_OUTPUT) {
@@ -597,6 +600,7 @@ cama_err nat_lower(engine *e, err_info *err)
     l.step_of = arena_take_array(&e->plan_arena, n, sizeof *l.step_of);
     if (!e->ops || !e->value || !e->node_op || !l.n_use || !l.step_of)
         return no_memory(err);
+    e->n_pos = UINT64_MAX;
     for (size_t i = 0; i < 3; i++)
         e->out_node[i] = -1;
     count_uses(&l);
