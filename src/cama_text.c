@@ -260,6 +260,8 @@ cama_err cama_prompt_ids(cama_model *m, const cama_gen_opts *o, tok_ids *ids, ca
         return err_set(err, CAMA_ERR_ARG, "the prompt is one of ids, prompt and messages");
     if (o->messages)
         return ids_of_messages(m, o->messages, ids, err);
+    if (!o->prompt)
+        return CAMA_OK; /* ids: there is nothing to make */
     return encode(m, o->prompt, strlen(o->prompt),
                   CAMA_TOKENIZE_ADD_SPECIAL | CAMA_TOKENIZE_PARSE_SPECIAL, ids, err);
 }

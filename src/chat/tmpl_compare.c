@@ -431,7 +431,7 @@ bool tmpl_contains(trun *r, tval set, tval v)
         return false;
     }
     const tlist *l = tmpl_iter(r, set);
-    for (size_t i = 0; l && i < l->n && tmpl_step(r, 1); i++) {
+    for (size_t i = 0; l && l->items && i < l->n && tmpl_step(r, 1); i++) {
         if (tmpl_equal(r, l->items[i], v))
             return true;
     }

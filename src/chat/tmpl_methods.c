@@ -89,7 +89,7 @@ static tval m_index(trun *r, tcall *c)
 {
     const tlist *l = tmpl_iter(r, c->self); /* of a range too */
     const size_t at = l ? where(r, l, c->in[0]) : 0;
-    if (r->fail || at == l->n)
+    if (r->fail || !l || at == l->n)
         return tmpl_fail(r, "the value is not in the %s", tmpl_type(c->self));
     return tmpl_int((int64_t)at);
 }

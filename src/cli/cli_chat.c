@@ -45,6 +45,6 @@ const char *cli_chat_messages(cli_chat *c)
         c->json.fail = CAMA_OK;
         return NULL;
     }
-    strcpy(end, c->n_message ? "]" : "[]");
+    memcpy(end, c->n_message ? "]" : "[]", c->n_message ? 2 : 3);
     return c->json.data;
 }

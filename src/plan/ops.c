@@ -588,7 +588,7 @@ cama_err ops_finish(ops *o, const plan **out, err_info *err)
         ops_fail(o, CAMA_ERR_INTERNAL, "plan: %zu nodes and no output", o->n);
     plan *p = arena_take(o->a, sizeof *p);
     if (!p)
-        (void)no_memory(o);
+        return err_set(err, CAMA_ERR_NOMEM, "plan: no memory for a plan of %zu nodes", o->n);
     if (!o->err.code)
         (void)group_slots(o, p);
     if (!o->err.code)
