@@ -234,6 +234,8 @@ struct engine {
     nat_sizes size;
     size_t n_state;      /* states in the pool */
     int32_t out_node[3]; /* by plan_output_kind: node that is handed out, or -1 */
+    uint64_t n_pos;      /* rows of the smallest table of positions */
+    bool has_axes;       /* positions have several components (M-RoPE), and are not places */
     bool pools;          /* the plan has a POOL node */
     plan_pool_kind pool_kind;
 
