@@ -138,14 +138,14 @@ def long_short(m, n=D // 2):
 
 def llamas(out):
     llama_like(out, "llama", n_layer=3)
-    llama_like(out, "llama-factors", tensors=factors)
-    llama_like(out, "llama-linear", **{"rope.scaling.type": "linear", "rope.scaling.factor": 4.0})
-    llama_like(out, "llama-yarn", **{"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0,
+    llama_like(out, "llama-factors", n_layer=1, tensors=factors)
+    llama_like(out, "llama-linear", n_layer=1, **{"rope.scaling.type": "linear", "rope.scaling.factor": 4.0})
+    llama_like(out, "llama-yarn", n_layer=1, **{"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0,
                                      "rope.scaling.original_context_length": 32})
     longrope = {"rope.scaling.type": "longrope", "rope.scaling.attn_factor": 1.19}
     # The library pads the context of 64 to 256: more than 255 is long, not more than 256 is short.
-    llama_like(out, "llama-long", tensors=long_short, **longrope, **{"rope.scaling.original_context_length": 255})
-    llama_like(out, "llama-short", tensors=long_short, **longrope, **{"rope.scaling.original_context_length": 256})
+    llama_like(out, "llama-long", n_layer=1, tensors=long_short, **longrope, **{"rope.scaling.original_context_length": 255})
+    llama_like(out, "llama-short", n_layer=1, tensors=long_short, **longrope, **{"rope.scaling.original_context_length": 256})
 
     def biased(m, i):
         m.attention(i, bias=True, n_kv=H)
@@ -156,7 +156,7 @@ def llamas(out):
     def one_kv(m, i):
         m.attention(i, n_kv=1)
         m.ffn(i)
-    llama_like(out, "llama-mqa", layer=one_kv, **{"attention.head_count_kv": 1})
+    llama_like(out, "llama-mqa", n_layer=1, layer=one_kv, **{"attention.head_count_kv": 1})
 
     def sparse(m, i):
         m.attention(i)
@@ -182,6 +182,11 @@ def qwens(out):
         m.attention(i, qk_norm="head")
         m.ffn(i)
     llama_like(out, "qwen3", "qwen3", tied=True, layer=three)
+    m = Model("qwen3-last", "qwen3", 2, pooling_type=3)
+    m.ends(tied=True)
+    for i in range(2):
+        three(m, i)
+    m.finish(out, oracle.POOLED)
 
     def three_moe(m, i):
         m.attention(i, qk_norm="head")
@@ -204,7 +209,7 @@ def gemmas(out):
     def first(m, i):
         m.attention(i)
         m.ffn(i)
-    llama_like(out, "gemma", "gemma", tied=True, layer=first)
+    llama_like(out, "gemma", "gemma", n_layer=1, tied=True, layer=first)
 
 
 def others(out):
@@ -239,10 +244,37 @@ def others(out):
         m.experts(i, norm="post_attention_norm")
         m.bias("blk.%d.exp_probs_b" % i, 6)
         m.ffn(i, norm=None, ff=8, suffix="_shexp")
-    llama_like(out, "glm4moe", "glm4moe", layer=glm_moe, expert_count=6, expert_used_count=3, expert_shared_count=1,
-               expert_feed_forward_length=8, leading_dense_block_count=1, expert_weights_scale=1.5, expert_weights_norm=True,
-               expert_gating_func=2, **{"rope.dimension_count": D // 2})
+
+    def glm_next(m, i):
+        glm_moe(m, i)
+        if i == 2:  # a block that predicts the token after the next: no part of the main forward
+            p = "blk.2.nextn."
+            m.weight(p + "eh_proj", E, 2 * E)
+            for x in ("enorm", "hnorm", "shared_head_norm"):
+                m.norm(p + x, E)
+    llama_like(out, "glm4moe", "glm4moe", n_layer=3, layer=glm_next, nextn_predict_layers=1, expert_count=6,
+               expert_used_count=3, expert_shared_count=1, expert_feed_forward_length=8, leading_dense_block_count=1,
+               expert_weights_scale=1.5, expert_weights_norm=True, expert_gating_func=2, **{"rope.dimension_count": D // 2})
     llama_like(out, "smollm3", "smollm3", n_layer=4, tied=True)
+
+    def granite_moe(m, i):
+        m.attention(i)
+        m.experts(i)
+        m.ffn(i, norm=None, ff=12, suffix="_shexp")
+    llama_like(out, "granitemoe", "granitemoe", layer=granite_moe, feed_forward_length=8, expert_count=6,
+               expert_used_count=3, expert_shared_feed_forward_length=12, embedding_scale=12.0, residual_scale=0.22, logit_scale=8.0,
+               **{"attention.scale": 0.15})
+
+    def seed(m, i):
+        m.attention(i, bias=True)
+        m.ffn(i, norm="post_attention_norm")
+    llama_like(out, "seed_oss", "seed_oss", n_layer=1, layer=seed)
+
+    def narrow(m, i):
+        m.attention(i, dim=E // H)
+        m.ffn(i)
+    llama_like(out, "internlm2", "internlm2", n_layer=1, layer=narrow, **NARROW)
+    llama_like(out, "ernie4_5", "ernie4_5", n_layer=1, layer=narrow, **NARROW)
     llama_like(out, "granite", "granite", embedding_scale=12.0, residual_scale=0.22, logit_scale=8.0, **{"attention.scale": 0.15})
 
     def cohere(m, i):
@@ -267,16 +299,17 @@ def others(out):
 
 def qwen35(out, arch="qwen35"):
     n_k, n_v, dk, dv, taps, dim = 2, 4, 16, 16, 4, 32
-    m = Model(arch, arch, 4, full_attention_interval=4, **{
+    n_layer = 4 if arch == "qwen35" else 2
+    m = Model(arch, arch, n_layer, full_attention_interval=n_layer, **{
         "attention.key_length": dim, "attention.value_length": dim, "rope.dimension_count": 8,
         "attention.layer_norm_rms_epsilon": 1e-6, "ssm.conv_kernel": taps, "ssm.inner_size": n_v * dv, "ssm.state_size": dk,
         "ssm.time_step_rank": n_v, "ssm.group_count": n_k})
     if arch != "qwen3next":
         m.set(**{"rope.dimension_sections": [2, 1, 1, 0]})
     m.ends()
-    for i in range(4):
+    for i in range(n_layer):
         p = "blk.%d." % i
-        if i == 3:
+        if i == n_layer - 1:
             m.attention(i, qk_norm="head", dim=dim)
             m.weight(p + "attn_q", H * dim * 2, E)
         else:
@@ -303,16 +336,16 @@ def qwen35(out, arch="qwen35"):
     m.finish(out)
 
 
-def deepseek2(out, name, selection_bias=True, **keys):
+def deepseek2(out, name, n_dense=1, selection_bias=True, **keys):
     rank, rot, nope, dim_v, q_rank = 24, 8, 16, 12, 20
-    m = Model(name, "deepseek2", 2, expert_count=6, expert_used_count=3, expert_shared_count=1, expert_feed_forward_length=8,
-              leading_dense_block_count=1, expert_weights_scale=2.5, expert_weights_norm=True, expert_gating_func=2, **{
+    m = Model(name, "deepseek2", n_dense + 1, expert_count=6, expert_used_count=3, expert_shared_count=1, expert_feed_forward_length=8,
+              leading_dense_block_count=n_dense, expert_weights_scale=2.5, expert_weights_norm=True, expert_gating_func=2, **{
                   "rope.dimension_count": rot, "attention.kv_lora_rank": rank, "attention.key_length": rank + rot,
                   "attention.value_length": rank, "attention.key_length_mla": nope + rot, "attention.value_length_mla": dim_v,
                   "attention.head_count_kv": 1, "attention.q_lora_rank": q_rank})
     m.set(**keys)
     m.ends()
-    for i in range(2):
+    for i in range(n_dense + 1):
         p = "blk.%d." % i
         m.norm(p + "attn_norm", E)
         m.weight(p + "attn_q_a", q_rank, E)
@@ -323,7 +356,7 @@ def deepseek2(out, name, selection_bias=True, **keys):
         m.weight(p + "attn_k_b", H, rank, nope)
         m.weight(p + "attn_v_b", H, dim_v, rank)
         m.weight(p + "attn_output", E, H * dim_v)
-        if i == 0:
+        if i < n_dense:
             m.ffn(i)
             continue
         m.experts(i)
@@ -333,12 +366,39 @@ def deepseek2(out, name, selection_bias=True, **keys):
     m.finish(out)
 
 
+def deepseek2_whole(out):
+    """The older form of files: keys and values of all heads from one matrix."""
+    rank, rot, nope, dim_v, q_rank = 24, 8, 16, 12, 20
+    m = Model("deepseek2-whole", "deepseek2", 2, expert_count=6, expert_used_count=3, expert_shared_count=1,
+              expert_feed_forward_length=8, leading_dense_block_count=1, expert_weights_scale=1.0, **{
+                  "rope.dimension_count": rot, "attention.kv_lora_rank": rank, "attention.key_length": nope + rot,
+                  "attention.value_length": dim_v, "attention.head_count_kv": H, "attention.q_lora_rank": q_rank})
+    m.ends()
+    for i in range(2):
+        p = "blk.%d." % i
+        m.norm(p + "attn_norm", E)
+        m.weight(p + "attn_q_a", q_rank, E)
+        m.norm(p + "attn_q_a_norm", q_rank)
+        m.weight(p + "attn_q_b", H * (nope + rot), q_rank)
+        m.weight(p + "attn_kv_a_mqa", rank + rot, E)
+        m.norm(p + "attn_kv_a_norm", rank)
+        m.weight(p + "attn_kv_b", H * (nope + dim_v), rank)
+        m.weight(p + "attn_output", E, H * dim_v)
+        if i == 0:
+            m.ffn(i)
+            continue
+        m.experts(i)
+        m.ffn(i, norm=None, ff=8, suffix="_shexp")
+    m.finish(out)
+
+
 def deepseeks(out):
     yarn = {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 32}
     deepseek2(out, "deepseek2")
-    deepseek2(out, "deepseek2-yarn", **yarn, **{"rope.scaling.yarn_log_multiplier": 0.08})
-    deepseek2(out, "deepseek2-softmax", False, expert_gating_func=1, expert_weights_norm=False, expert_weights_scale=1.0, **yarn)
-    deepseek2(out, "deepseek2-groups", expert_group_count=3, expert_group_used_count=2)
+    deepseek2(out, "deepseek2-yarn", 0, **yarn, **{"rope.scaling.yarn_log_multiplier": 0.08})
+    deepseek2(out, "deepseek2-softmax", 0, False, expert_gating_func=1, expert_weights_norm=False, expert_weights_scale=1.0, **yarn)
+    deepseek2_whole(out)
+    deepseek2(out, "deepseek2-groups", 0, expert_group_count=3, expert_group_used_count=2)
 
 
 def bert(out, name, arch, pooling):

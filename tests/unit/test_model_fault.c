@@ -47,8 +47,8 @@ static void test_record_into_small_arenas(void **state)
 {
     (void)state;
     const model_record_opts opts = {.n_ctx = 64};
-    gguf_file *f;
-    model_desc *m;
+    gguf_file *f = NULL;
+    model_desc *m = NULL;
     assert_int_equal(gguf_open(TEST_DATA("tiny/qwen35moe.gguf"), &f, NULL), CAMA_OK);
     assert_int_equal(model_open(f, &m, NULL), CAMA_OK);
     cama_err e = CAMA_ERR_NOMEM;

@@ -198,8 +198,8 @@ static void test_refusals(void **state)
 static void test_info(void **state)
 {
     (void)state;
-    gguf_file *f;
-    model_desc *m;
+    gguf_file *f = NULL;
+    model_desc *m = NULL;
     err_info err = {0};
     if (gguf_open(TEST_DATA("tiny/qwen3moe.gguf"), &f, &err) || model_open(f, &m, &err))
         fail_msg("%s", err.text);
@@ -227,8 +227,8 @@ static void test_info(void **state)
 static void test_info_of_an_encoder(void **state)
 {
     (void)state;
-    gguf_file *f;
-    model_desc *m;
+    gguf_file *f = NULL;
+    model_desc *m = NULL;
     err_info err = {0};
     if (gguf_open(TEST_DATA("tiny/nomic-bert.gguf"), &f, &err) || model_open(f, &m, &err))
         fail_msg("%s", err.text);
