@@ -137,7 +137,7 @@ static void apply(uint8_t *bytes, size_t n, const refusal *r)
 {
     uint8_t *name = find_name(bytes, n, r->name);
     uint8_t *after = name + strlen(r->name);
-    const uint32_t u = (uint32_t)r->value;
+    const uint32_t u = r->value >= 0 ? (uint32_t)r->value : 0;
     const float x = (float)r->value;
     uint8_t dims[16];
     switch (r->what) {
