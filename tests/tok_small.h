@@ -92,8 +92,9 @@ static inline void small_bpe(small_vocab *s)
 static inline void small_spm(small_vocab *s)
 {
     static const char *const pieces[] = {
-        "▁",  "h",   "e",    "l",      "o",      "w",  "r", "d",  "he",   "ll", "▁w", "or",
-        "ld", "ell", "hell", "▁hello", "▁world", "▁▁", "é", "日", "日本", "a",  "aa", "aaaa",
+        "▁",      "h",  "e",  "l",  "o",    "w",    "r",     "d",      "he",
+        "ll",     "▁w", "or", "ld", "ell",  "hell", "hello", "▁hello", "▁wor",
+        "▁world", "▁▁", "é",  "日", "日本", "a",    "aa",    "aaaa",
     };
     s->def.unk = small_put(s, "<unk>", TOK_UNKNOWN);
     s->def.bos = small_put(s, "<s>", TOK_CONTROL);
