@@ -23,6 +23,7 @@ const char *chat_adapted_text(uint32_t bit)
         "arguments of tool calls were printed as JSON for the template",
         "the template does not show tools: they were left to it, and it ignores them",
         "the template has no switch for thinking",
+        "the template shows tool calls beside null content only: empty text became null",
     };
     for (size_t i = 0; i < CHAT_N_ADAPTED; i++) {
         if (bit == 1u << i)
@@ -102,7 +103,12 @@ static void adapt_content(adapter *d, json_value *message)
     const chat_caps *c = d->caps;
     const json_value *found = json_get(message, "content");
     json_value *content = (json_value *)(uintptr_t)found; /* the tree is not changed through it */
-    if (content && content->kind == JSON_ARRAY && !c->typed_content) {
+    const json_value *calls = json_get(message, "tool_calls");
+    const bool has_calls = calls && calls->kind == JSON_ARRAY && calls->n;
+    if (has_calls && c->null_calls && content && content->kind == JSON_STRING && !content->n) {
+        put(d, message, "content", json_new_null(d->a));
+        d->adapted |= CHAT_EMPTY_NULLED;
+    } else if (content && content->kind == JSON_ARRAY && !c->typed_content) {
         put(d, message, "content", join_parts(d, content));
         d->adapted |= CHAT_PARTS_JOINED;
     } else if (content && content->kind == JSON_STRING && !c->string_content) {
@@ -312,6 +318,8 @@ static json_value *make_vars(adapter *d, const chat_request *q, json_value *mess
         put(d, vars, "tools", (json_value *)(uintptr_t)q->tools); /* only read */
         if (!d->caps->tools)
             d->adapted |= CHAT_TOOLS_IGNORED;
+    } else if (!d->caps->no_tools_unset) {
+        put(d, vars, "tools", json_new_null(d->a));
     }
     if (q->think != CHAT_THINK_DEFAULT) {
         put(d, vars, "enable_thinking", json_new_bool(d->a, q->think == CHAT_THINK_ON));

@@ -27,6 +27,8 @@ typedef struct chat_caps {
     bool string_content; /* content as text */
     bool typed_content;  /* content as [{"type": "text", "text": ..}, ..] */
     bool null_content;   /* content null beside tool calls: neither refused nor printed as None */
+    bool null_calls;     /* tool calls appear beside content null only, not beside empty text */
+    bool no_tools_unset; /* without tools the variable must be left out: none is refused */
     bool tools;          /* definitions of tools appear */
     bool tool_calls;     /* calls of an assistant appear */
     bool parallel_calls; /* all of several calls in one message */
@@ -75,7 +77,8 @@ enum {
     CHAT_ARGS_PRINTED = 32,   /* arguments: an object became JSON text */
     CHAT_TOOLS_IGNORED = 64,  /* the template does not show tools (or calls, or results) */
     CHAT_THINK_IGNORED = 128, /* the template knows no switch for thinking */
-    CHAT_N_ADAPTED = 8
+    CHAT_EMPTY_NULLED = 256,  /* empty content beside tool calls became null */
+    CHAT_N_ADAPTED = 9
 };
 /* One line for people for one bit; "" for none. */
 const char *chat_adapted_text(uint32_t bit);

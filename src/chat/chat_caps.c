@@ -1,6 +1,7 @@
 /* What a template can take, found by rendering marks and looking for them. */
 #include "chat/chat.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define PROBE_ARENA_BYTES (1u << 20)
@@ -23,8 +24,6 @@
     "\",\"arguments\":" args "}}"
 #define ARGS_OBJECT "{\"" MARK_KEY "\":\"" MARK_ARG "\"}"
 #define ARGS_STRING "\"{\\\"" MARK_KEY "\\\": \\\"" MARK_ARG "\\\"}\""
-#define ASSISTANT(content, calls)                                                                  \
-    "{\"role\":\"assistant\",\"content\":" content ",\"tool_calls\":[" calls "]}"
 #define RESULT                                                                                     \
     "{\"role\":\"tool\",\"name\":\"" MARK_NAME                                                     \
     "\",\"tool_call_id\":\"abcdef123\",\"content\":\"" MARK_RESULT "\"}"
@@ -37,7 +36,8 @@ typedef struct prober {
     const tmpl *t;
     buf out;
     err_info why;
-    cama_err fatal; /* no memory: not an answer of the template */
+    cama_err fatal;   /* no memory: not an answer of the template */
+    bool tools_unset; /* leave the variable out where there are no tools */
 } prober;
 
 /* Renders messages (and TOOLS); false when the template refuses. */
@@ -49,10 +49,11 @@ static bool try_render(prober *p, const char *messages, bool with_tools)
     buf text;
     buf_init(&text, PROBE_ARENA_BYTES);
     buf_clear(&p->out);
+    const char *tools = with_tools ? ",\"tools\":" TOOLS : p->tools_unset ? "" : ",\"tools\":null";
     cama_err e = buf_printf(&text,
-                            "{\"messages\":[%s],\"bos_token\":\"\",\"eos_token\":\"\",\"tools\":%s,"
-                            "\"add_generation_prompt\":false}",
-                            messages, with_tools ? TOOLS : "null");
+                            "{\"messages\":[%s],\"bos_token\":\"\",\"eos_token\":\"\","
+                            "\"add_generation_prompt\":false%s}",
+                            messages, tools);
     if (!e)
         e = json_parse(text.data, text.n, &a, &vars, &p->why);
     if (!e)
@@ -67,6 +68,16 @@ static bool try_render(prober *p, const char *messages, bool with_tools)
 static bool seen(const prober *p, const char *mark)
 {
     return p->out.data && strstr(p->out.data, mark) != NULL;
+}
+
+/* Hugging Face gives tools = none where there are none, and a few templates iterate over it. */
+static void probe_no_tools(prober *p, chat_caps *c)
+{
+    if (try_render(p, USER, false) || p->fatal)
+        return;
+    p->tools_unset = true;
+    c->no_tools_unset = try_render(p, USER, false);
+    p->tools_unset = c->no_tools_unset;
 }
 
 static void probe_content(prober *p, chat_caps *c)
@@ -87,18 +98,25 @@ static void probe_content(prober *p, chat_caps *c)
     c->system_role = try_render(p, system, false) && seen(p, MARK_SYSTEM) && seen(p, MARK_USER);
 }
 
-/* The form of arguments: an object must come out as JSON, text as it went in. */
-static void probe_args(prober *p, chat_caps *c)
+/* A user, an assistant with these calls, and the result of a tool. */
+static bool try_calls(prober *p, const char *content, const char *calls, bool with_tools)
 {
-    static const char object[] =
-        USER "," ASSISTANT("\"\"", CALL(MARK_NAME, ARGS_OBJECT)) "," RESULT;
-    static const char string[] =
-        USER "," ASSISTANT("\"\"", CALL(MARK_NAME, ARGS_STRING)) "," RESULT;
-    const bool object_ok = try_render(p, object, true);
+    char messages[1024];
+    const int n =
+        snprintf(messages, sizeof messages,
+                 USER ",{\"role\":\"assistant\",\"content\":%s,\"tool_calls\":[%s]}," RESULT,
+                 content, calls);
+    return n > 0 && (size_t)n < sizeof messages && try_render(p, messages, with_tools);
+}
+
+/* The form of arguments: an object must come out as JSON, text as it went in. */
+static void probe_args(prober *p, chat_caps *c, const char *content)
+{
+    const bool object_ok = try_calls(p, content, CALL(MARK_NAME, ARGS_OBJECT), true);
     c->object_args = object_ok && seen(p, MARK_ARG) && !seen(p, "'" MARK_KEY "'");
     c->tool_calls = object_ok && seen(p, MARK_ARG);
-    c->tool_role = object_ok && seen(p, MARK_RESULT);
-    const bool string_ok = try_render(p, string, true);
+    c->tool_role |= object_ok && seen(p, MARK_RESULT);
+    const bool string_ok = try_calls(p, content, CALL(MARK_NAME, ARGS_STRING), true);
     c->string_args = string_ok && seen(p, MARK_ARG) && !seen(p, "\\\"" MARK_KEY);
     c->tool_calls |= c->string_args;
     c->tool_role |= string_ok && seen(p, MARK_RESULT);
@@ -107,20 +125,21 @@ static void probe_args(prober *p, chat_caps *c)
 static void probe_calls(prober *p, chat_caps *c)
 {
     c->tools = try_render(p, USER, true) && seen(p, MARK_NAME);
-    probe_args(p, c);
+    probe_args(p, c, "\"\"");
+    if (!c->tool_calls) {
+        probe_args(p, c, "null");
+        c->null_calls = c->tool_calls;
+    }
     if (!c->tool_calls)
         return;
-    const char *two =
-        c->object_args ? USER
-            "," ASSISTANT("\"\"",
-                          CALL(MARK_NAME, ARGS_OBJECT) "," CALL(MARK_OTHER, ARGS_OBJECT)) "," RESULT
-                       : USER "," ASSISTANT("\"\"", CALL(MARK_NAME, ARGS_STRING) "," CALL(
-                                                        MARK_OTHER, ARGS_STRING)) "," RESULT;
-    c->parallel_calls = try_render(p, two, false) && seen(p, MARK_NAME) && seen(p, MARK_OTHER);
-    const char *null_content =
-        c->object_args ? USER "," ASSISTANT("null", CALL(MARK_NAME, ARGS_OBJECT)) "," RESULT
-                       : USER "," ASSISTANT("null", CALL(MARK_NAME, ARGS_STRING)) "," RESULT;
-    c->null_content = try_render(p, null_content, false) && seen(p, MARK_ARG) && !seen(p, "None");
+    const char *content = c->null_calls ? "null" : "\"\"";
+    const char *one = c->object_args ? CALL(MARK_NAME, ARGS_OBJECT) : CALL(MARK_NAME, ARGS_STRING);
+    const char *two = c->object_args
+                          ? CALL(MARK_NAME, ARGS_OBJECT) "," CALL(MARK_OTHER, ARGS_OBJECT)
+                          : CALL(MARK_NAME, ARGS_STRING) "," CALL(MARK_OTHER, ARGS_STRING);
+    c->parallel_calls =
+        try_calls(p, content, two, false) && seen(p, MARK_NAME) && seen(p, MARK_OTHER);
+    c->null_content = try_calls(p, "null", one, false) && seen(p, MARK_ARG) && !seen(p, "None");
 }
 
 static void probe_thinking(prober *p, chat_caps *c)
@@ -139,6 +158,7 @@ cama_err chat_probe(const tmpl *t, chat_caps *out, err_info *err)
     prober p = {.t = t};
     chat_caps c = {0};
     buf_init(&p.out, PROBE_OUT_BYTES);
+    probe_no_tools(&p, &c);
     probe_content(&p, &c);
     const bool usable = c.string_content || c.typed_content;
     if (!usable && !p.fatal)

@@ -183,12 +183,28 @@ static tval call_macro(trun *r, const tmacro *m, const tgiven *g)
 
 /* ---- calling ---- */
 
+/* Filters and tests with arguments are called as methods of their value, too. */
+static bool is_str_method(const tbuiltin *fn)
+{
+    const tstr name = {fn->name, strlen(fn->name), strlen(fn->name)};
+    return tmpl_find_str_method(&name) == fn;
+}
+
+/* What Markup.join joins: each element as escaped text. */
+static tval escape_all(trun *r, tval v)
+{
+    const tlist *from = tmpl_iter(r, v);
+    tlist *l = from ? tmpl_list_new(r, from->n) : NULL;
+    for (size_t i = 0; l && i < from->n && !r->fail; i++)
+        (void)tmpl_list_add(r, l, tmpl_str_val(tmpl_escape(r, from->items[i]))); /* sticks in r */
+    return tmpl_list_val(l);
+}
+
 /* Methods of Markup give Markup again; those that take text escape it first. */
 static tval call_markup_method(trun *r, const tmethod *m, tcall *c)
 {
-    static const char *const escaping[] = {"replace", "join",         "strip",
-                                           "lstrip",  "rstrip",       "ljust",
-                                           "rjust",   "removeprefix", "removesuffix"};
+    static const char *const escaping[] = {"replace", "strip", "lstrip",       "rstrip",
+                                           "ljust",   "rjust", "removeprefix", "removesuffix"};
     bool escapes = false;
     for (size_t i = 0; i < sizeof escaping / sizeof *escaping; i++)
         escapes |= strcmp(m->fn->name, escaping[i]) == 0;
@@ -197,6 +213,8 @@ static tval call_markup_method(trun *r, const tmethod *m, tcall *c)
         const bool text = escapes && c->pos[i].kind == V_STR;
         pos[i] = text ? tmpl_str_val(tmpl_escape(r, c->pos[i])) : c->pos[i];
     }
+    if (pos && c->n_pos && strcmp(m->fn->name, "join") == 0)
+        pos[0] = escape_all(r, pos[0]);
     c->pos = pos;
     tval v = pos ? tmpl_call_builtin(r, m->fn, c) : undefined;
     v.markup |= v.kind == V_STR;
@@ -218,7 +236,7 @@ tval tmpl_call_value(trun *r, tval f, const tval *pos, size_t n_pos, const tkw *
         return tmpl_call_builtin(r, f.u.fn, &c);
     case V_METHOD:
         c.self = f.u.method->self;
-        if (c.self.kind == V_STR && c.self.markup)
+        if (c.self.kind == V_STR && c.self.markup && is_str_method(f.u.method->fn))
             return call_markup_method(r, f.u.method, &c);
         return tmpl_call_builtin(r, f.u.method->fn, &c);
     case V_LOOP:

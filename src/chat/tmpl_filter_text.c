@@ -47,11 +47,11 @@ static tval f_title(trun *r, tcall *c)
     size_t from = 0;
     while (s && from < s->n && !r->fail) {
         uint32_t cp;
-        size_t len = utf8_decode(s->p + from, s->n - from, &cp);
+        (void)utf8_decode(s->p + from, s->n - from, &cp); /* its length comes again below */
         const bool sign = splits_title(cp);
         size_t to = from;
         while (to < s->n) {
-            len = utf8_decode(s->p + to, s->n - to, &cp);
+            const size_t len = utf8_decode(s->p + to, s->n - to, &cp);
             if (splits_title(cp) != sign)
                 break;
             to += len;

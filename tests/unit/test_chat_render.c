@@ -101,6 +101,21 @@ static void test_arguments(void **state)
     check(PLAIN, ONE_CALL("{\"a\":1}"), "[assistant]", CHAT_TOOLS_IGNORED);
 }
 
+static void test_null_and_tools(void **state)
+{
+    (void)state;
+    /* calls beside null content only, as DeepSeek R1's template */
+    check("{% for m in messages %}[{{ m.role }}]{% if m.content is none %}"
+          "{% for c in m.tool_calls %}<{{ c.function.arguments }}>{% endfor %}{% else %}"
+          "{{ m.content }}{% endif %}{% endfor %}",
+          ONE_CALL("\"{}\""), "[assistant]<{}>", CHAT_EMPTY_NULLED);
+    /* none for tools is refused: the variable is left out */
+    check("{% for t in tools %}{{ t }}{% endfor %}{{ messages[0].content }}",
+          "[{\"role\":\"user\",\"content\":\"U\"}]", "U", 0);
+    check("{{ tools }}{{ messages[0].content }}", "[{\"role\":\"user\",\"content\":\"U\"}]",
+          "NoneU", 0);
+}
+
 static void test_struct_messages(void **state)
 {
     (void)state;
@@ -168,9 +183,13 @@ static void test_adapted_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),           cmocka_unit_test(test_system_merged),
-        cmocka_unit_test(test_content_forms),   cmocka_unit_test(test_arguments),
-        cmocka_unit_test(test_struct_messages), cmocka_unit_test(test_refusing_template),
+        cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_system_merged),
+        cmocka_unit_test(test_content_forms),
+        cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_null_and_tools),
+        cmocka_unit_test(test_struct_messages),
+        cmocka_unit_test(test_refusing_template),
         cmocka_unit_test(test_adapted_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
