@@ -1,7 +1,9 @@
 #include "json/json_int.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <json-c/json.h>
@@ -45,6 +47,18 @@ static bool read_number(arena *a, const char *text, size_t n_text, json_value *v
         v->integer = i;
     }
     return true;
+}
+
+/* json-c holds it exactly, for the scanner has marked what it would not; its text is canonical. */
+static bool read_int(arena *a, int64_t i, json_value *v)
+{
+    char text[24];
+    v->n = (size_t)snprintf(text, sizeof text, "%" PRId64, i);
+    v->kind = JSON_INT;
+    v->integer = i;
+    v->number = (double)i;
+    v->text = arena_copy(a, text, v->n);
+    return v->text != NULL;
 }
 
 static json_value *convert(arena *a, struct json_object *o);
@@ -101,8 +115,12 @@ static json_value *convert(arena *a, struct json_object *o)
         v->boolean = json_object_get_boolean(o);
         break;
     case json_type_int:
-    case json_type_double:
-        text = json_object_to_json_string(o); /* a parsed double keeps its digits in there */
+        ok = read_int(a, json_object_get_int64(o), v);
+        break;
+    case json_type_double: /* a parsed double keeps its digits as user data */
+        text = json_object_get_userdata(o);
+        if (!text)
+            text = json_object_to_json_string(o);
         ok = text && read_number(a, text, strlen(text), v);
         break;
     case json_type_string:
