@@ -402,7 +402,8 @@ static bool string_contains(trun *r, const tstr *s, tval v)
         (void)tmpl_fail(r, "'in <string>' requires string as left operand, not %s", tmpl_type(v));
         return false;
     }
-    return tmpl_step(r, s->n / 16) && tmpl_find_bytes(s->p, s->n, v.u.s->p, v.u.s->n) >= 0;
+    return tmpl_step_search(r, s->n, v.u.s->n) &&
+           tmpl_find_bytes(s->p, s->n, v.u.s->p, v.u.s->n) >= 0;
 }
 
 bool tmpl_contains(trun *r, tval set, tval v)

@@ -339,7 +339,8 @@ typedef struct tparser {
     err_info *err;
 } tparser;
 
-#define TMPL_MAX_NEST 200u /* parentheses, blocks and the like in the source */
+#define TMPL_MAX_NAMES 10000u /* different ones: they are looked up one by one */
+#define TMPL_MAX_NEST 200u    /* parentheses, blocks and the like in the source */
 
 tnode *tmpl_new_node(tparser *p, tnode_kind kind);
 /* Gives NULL, so that `return tmpl_syntax(...)` is one line. */
@@ -567,6 +568,8 @@ tval tmpl_strip(trun *r, const tstr *s, const tstr *chars, unsigned sides);
 /* Helpers shared by filters and methods. */
 const tstr *tmpl_arg_str(trun *r, tval v, const char *who);
 int64_t tmpl_arg_int(trun *r, tval v, int64_t absent, const char *who);
+/* Counts what looking for n_what bytes in n may cost at worst. */
+bool tmpl_step_search(trun *r, size_t n, size_t n_what);
 int64_t tmpl_find_bytes(const char *p, size_t n, const char *what, size_t n_what);
 tval tmpl_replace(trun *r, const tstr *s, const tstr *from, const tstr *to, int64_t count);
 /* strict: every element must be a string, as for str.join; else each is printed. */

@@ -59,6 +59,12 @@ uint32_t tmpl_intern(tparser *p, const tstr *name)
         if (s->n == name->n && memcmp(s->p, name->p, s->n) == 0)
             return (uint32_t)i;
     }
+    if (p->n_name == TMPL_MAX_NAMES) {
+        if (!p->fail)
+            p->fail = err_set(p->err, CAMA_ERR_LIMIT, "chat template line %u: more than %u names",
+                              p->tok->line, TMPL_MAX_NAMES);
+        return 0;
+    }
     if (p->n_name == p->cap_name) {
         const size_t cap = p->cap_name ? 2 * p->cap_name : 32;
         const tstr **more = arena_take_array(p->mem, cap, sizeof *more);

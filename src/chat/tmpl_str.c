@@ -168,7 +168,8 @@ static int64_t find(trun *r, const tcall *c, bool last)
     tstr part;
     size_t from;
     const tstr *what = tmpl_arg_str(r, c->in[0], "find()");
-    if (!what || !window(r, self(c), c->in[1], c->in[2], &part, &from))
+    if (!what || !window(r, self(c), c->in[1], c->in[2], &part, &from) ||
+        !tmpl_step_search(r, part.n, what->n))
         return -1;
     const int64_t at =
         last ? find_last(&part, what) : tmpl_find_bytes(part.p, part.n, what->p, what->n);
@@ -202,7 +203,8 @@ static tval m_count(trun *r, tcall *c)
     tstr part;
     size_t from;
     const tstr *what = tmpl_arg_str(r, c->in[0], "count()");
-    if (!what || !window(r, self(c), c->in[1], c->in[2], &part, &from))
+    if (!what || !window(r, self(c), c->in[1], c->in[2], &part, &from) ||
+        !tmpl_step_search(r, part.n, what->n))
         return tmpl_int(0);
     if (what->n == 0)
         return tmpl_int((int64_t)part.n_cp + 1);
@@ -323,7 +325,7 @@ static tval split(trun *r, const tcall *c, bool from_right)
     const tstr *sep = given(c->in[0]) ? tmpl_arg_str(r, c->in[0], "split()") : NULL;
     const int64_t max = tmpl_arg_int(r, c->in[1], -1, "split()");
     tlist *l = tmpl_list_new(r, 0);
-    if (!l || r->fail || !tmpl_step(r, self(c)->n / 8))
+    if (!l || r->fail || !tmpl_step_search(r, self(c)->n, sep ? sep->n : 1))
         return undefined;
     if (sep && sep->n == 0)
         return tmpl_fail(r, "empty separator");
@@ -358,7 +360,7 @@ static tval partition(trun *r, const tcall *c, bool from_right)
     const tstr *s = self(c);
     const tstr *sep = tmpl_arg_str(r, c->in[0], "partition()");
     tlist *l = tmpl_list_new(r, 3);
-    if (!sep || !l)
+    if (!sep || !l || !tmpl_step_search(r, s->n, sep->n))
         return undefined;
     if (sep->n == 0)
         return tmpl_fail(r, "empty separator");

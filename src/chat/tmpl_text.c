@@ -29,6 +29,12 @@ int64_t tmpl_arg_int(trun *r, tval v, int64_t absent, const char *who)
     return absent;
 }
 
+bool tmpl_step_search(trun *r, size_t n, size_t n_what)
+{
+    const size_t per_byte = n_what > 64 ? n_what / 16 : 1; /* both within the memory of a render */
+    return tmpl_step(r, n / 16 * per_byte);
+}
+
 int64_t tmpl_find_bytes(const char *p, size_t n, const char *what, size_t n_what)
 {
     if (n_what == 0)
@@ -65,7 +71,7 @@ tval tmpl_replace(trun *r, const tstr *s, const tstr *from, const tstr *to, int6
 {
     buf b;
     buf_init(&b, r->mem.max_bytes);
-    if (!tmpl_step(r, s->n / 8))
+    if (!tmpl_step_search(r, s->n, from->n))
         return (tval){.kind = V_UNDEF};
     if (from->n == 0) {
         replace_between(r, s, to, count, &b);

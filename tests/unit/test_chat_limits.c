@@ -44,6 +44,22 @@ static void test_steps(void **state)
          CAMA_ERR_LIMIT, "");
 }
 
+/* Work that one call does counts too. */
+static void test_steps_of_searches(void **state)
+{
+    (void)state;
+    static const char *const calls[] = {"b in a",         "a.find(b)",        "a.rfind(b)",
+                                        "a.count(b)",     "a.replace(b, '')", "a.split(b)",
+                                        "a.rpartition(b)"};
+    for (size_t i = 0; i < TEST_COUNT(calls); i++) {
+        char source[160];
+        (void)snprintf(source, sizeof source,
+                       "{%% set a = 'a' * 2000000 %%}{%% set b = 'a' * 1000000 ~ 'b' %%}{{ %s }}",
+                       calls[i]);
+        want(source, CAMA_ERR_LIMIT, "steps");
+    }
+}
+
 static void test_depth(void **state)
 {
     (void)state;
@@ -82,6 +98,17 @@ static void test_nesting_of_source(void **state)
         memcpy(text + 4 + i * 2, "+1", 3);
     memcpy(text + 4 + 10000, " }}", 4);
     want(text, CAMA_ERR_LIMIT, "nested deeper"); /* a tree as deep as the sum is long */
+}
+
+static void test_names(void **state)
+{
+    (void)state;
+    buf source;
+    buf_init(&source, 1 << 20);
+    for (int i = 0; i < 10010; i++)
+        assert_int_equal(buf_printf(&source, "{{ a%d }}", i), CAMA_OK);
+    want(source.data, CAMA_ERR_LIMIT, "names");
+    buf_done(&source);
 }
 
 static void test_memory(void **state)
@@ -139,8 +166,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_steps),
+        cmocka_unit_test(test_steps_of_searches),
         cmocka_unit_test(test_depth),
         cmocka_unit_test(test_nesting_of_source),
+        cmocka_unit_test(test_names),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_growth_is_linear),
         cmocka_unit_test(test_errors_name_their_line),
