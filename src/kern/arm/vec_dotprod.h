@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kern/lanes/inline.h"
+
 #define V_N 4
 #define V_TILE_COLS 8 /* 16 sums in registers */
 #define V_GEMV_MAX 4
@@ -15,8 +17,6 @@
 #define V_S8_FLIP 0u
 #define V_S8_APART 0
 #define V_PREFETCH_LEVEL 2
-#define V_UNROLL _Pragma("GCC unroll 16")
-#define V_INLINE static inline __attribute__((always_inline))
 
 typedef int32_t vi __attribute__((vector_size(16)));
 typedef uint32_t vu __attribute__((vector_size(16)));

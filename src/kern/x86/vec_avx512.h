@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kern/lanes/inline.h"
+
 #define V_N 16                /* lanes */
 #define V_TILE_COLS 12        /* activation rows in a tile: 24 sums in registers */
 #define V_GEMV_MAX 8          /* rows up to which weights are unpacked in registers */
@@ -18,8 +20,6 @@
 #define V_S8_APART 0          /* v_dot_s8 is v_dot, given the offset */
 #define V_S8_SHIFT 7          /* log2 of what v_s8 adds to a signed weight */
 #define V_PREFETCH_LEVEL 2    /* into L2: misses in L1 wait in few buffers, which reads need */
-#define V_UNROLL _Pragma("GCC unroll 16")
-#define V_INLINE static inline __attribute__((always_inline))
 
 typedef int32_t vi __attribute__((vector_size(64)));
 typedef uint32_t vu __attribute__((vector_size(64)));
