@@ -62,16 +62,21 @@ typedef struct tok_bpe {
     tok_splitter *splitter;
 } tok_bpe;
 
+typedef struct tok_ugm_entry {
+    tok_str text;
+    int32_t id;
+} tok_ugm_entry;
+
 typedef struct tok_ugm {
-    const uint8_t *charsmap; /* in the vocabulary's arena */
-    size_t n_charsmap;
-    const uint32_t *xcda;
-    size_t n_xcda;
+    tok_ugm_entry *entry; /* tokens that a text may hold, by text */
+    uint32_t n_entry;
+    bool has_user;
+    const uint32_t *unit; /* of the double array; NULL: nothing is replaced */
+    size_t n_unit;
     const char *replace; /* NUL-terminated strings */
     size_t n_replace;
     float unknown_score;
-    bool remove_extra_spaces;
-    bool space_as_suffix;
+    bool merge_spaces;
 } tok_ugm;
 
 struct tok_vocab {

@@ -88,7 +88,7 @@ static void take_given(tok_vocab *v, const tok_vocab_def *def, const tok_pre *pr
     take_flag(def->add_sep, &s->add_sep);
     if (gemma4)
         s->add_bos = true; /* some files say no and are wrong */
-    v->add_space_prefix = v->kind == TOK_KIND_SPM || v->kind == TOK_KIND_UGM;
+    v->add_space_prefix = v->kind == TOK_KIND_SPM;
     take_flag(def->add_space_prefix, &v->add_space_prefix);
     v->clean_spaces = v->kind == TOK_KIND_WPM ||
                       (v->kind == TOK_KIND_BPE && !(pre->effects & TOK_PRE_KEEP_SPACES));

@@ -126,7 +126,7 @@ static void whole_characters(void **state)
     assert_string_equal(stream(v, "hello€", false), "hello|||€|");
     assert_string_equal(stream(v, "hello", true), " hello|");
     assert_string_equal(stream(v, "\xE2\x82z", false), "|||�z|"); /* bytes, then what ends them */
-    assert_string_equal(stream(v, "a\xE2\x82", false), "||a|||�" + 1);
+    assert_string_equal(stream(v, "a\xE2\x82", false), "|a|||�");
     assert_string_equal(stream(v, "\xFFz", false), "|�|z|");
     tok_close(v);
 }
