@@ -79,6 +79,14 @@ uint32_t model_key_u32_at(model_keys *k, const char *name, uint32_t i, uint32_t 
     return within(k, key, v, min, max, fallback);
 }
 
+bool model_key_is_array(const model_keys *k, const char *name)
+{
+    char key[KEY_BYTES];
+    key_of(k, name, key);
+    const gguf_kv *kv = gguf_find(k->m->file, key);
+    return kv && kv->type == GGUF_ARRAY;
+}
+
 double model_key_f64_or(model_keys *k, const char *name, double min, double max, double fallback)
 {
     char key[KEY_BYTES];

@@ -96,6 +96,11 @@ static const plan_tensor *stack(model_bind *b, plan_role role, const char *name,
 static void bind_experts(model_bind *b, model_layer *l)
 {
     const model_hparams *h = &b->m->hp;
+    if (model_has(b, "ffn_gate.0.weight"))
+        model_bind_fail(b, CAMA_ERR_UNSUPPORTED,
+                        "layer %d keeps each expert in a tensor of its own, an old form of files "
+                        "that cannot be run: convert the model again",
+                        b->layer);
     model_ffn *f = &l->ffn;
     ops_experts *x = &f->experts;
     const uint64_t ff = h->n_ff_exp;
@@ -173,7 +178,6 @@ static void bind_layer(model_bind *b, model_layer *l)
 {
     const model_arch *a = b->m->arch;
     b->layer = (int)l->i;
-    l->windowed = b->m->hp.window > 0 && a->window_every > 0 && (l->i + 1) % a->window_every != 0;
     l->mixer = a->mixer ? a->mixer(b->m, l->i) : &model_attention;
     bind_norms(b, l);
     l->mixer->bind(b, l);
@@ -223,13 +227,28 @@ static void check_all_used(model_bind *b)
     }
 }
 
-/* Numbers of neurons may differ between layers. */
-static void read_ff(model_bind *b)
+/* The file may say which layers see a window alone: layer by layer, or every how many layers one
+ * sees everything. */
+static bool is_windowed(model_keys *k, uint32_t layer)
+{
+    static const char name[] = "attention.sliding_window_pattern";
+    const uint32_t usual = k->m->arch->window_every;
+    if (k->m->hp.window == 0 || usual == 0)
+        return false;
+    if (model_key_is_array(k, name))
+        return model_key_u32_at(k, name, layer, 0, 1, 0) != 0;
+    const uint32_t every = model_key_u32_or(k, name, 0, MODEL_MAX_LAYER, usual);
+    return every == 0 || (layer + 1) % every != 0;
+}
+
+/* What may differ between layers. */
+static void read_layers(model_bind *b)
 {
     model_keys k = {.m = b->m, .err = b->err};
     for (uint32_t i = 0; !k.e && i < b->m->hp.n_layer; i++) {
         model_layer *l = &b->m->layers[i];
         l->i = i;
+        l->windowed = is_windowed(&k, i);
         l->ffn.n_ff = model_key_u32_at(&k, "feed_forward_length", i, 0, MODEL_MAX_FF, 0);
     }
     b->e = k.e;
@@ -241,7 +260,7 @@ cama_err model_bind_all(model_desc *m, err_info *err)
     m->layers = model_take(&b, m->hp.n_layer, sizeof *m->layers);
     b.used = model_take(&b, gguf_n_tensor(m->file) + 1, sizeof *b.used);
     if (!b.e)
-        read_ff(&b);
+        read_layers(&b);
     if (!b.e)
         (m->arch->bind ? m->arch->bind : bind_generic)(&b);
     check_all_used(&b);

@@ -177,6 +177,7 @@ uint32_t model_key_u32_or(model_keys *k, const char *name, uint32_t min, uint32_
 /* Entry i of a key that may be one number or an array with at least n_layer of them. */
 uint32_t model_key_u32_at(model_keys *k, const char *name, uint32_t i, uint32_t min, uint32_t max,
                           uint32_t fallback);
+bool model_key_is_array(const model_keys *k, const char *name);
 double model_key_f64_or(model_keys *k, const char *name, double min, double max, double fallback);
 bool model_key_bool_or(model_keys *k, const char *name, bool fallback);
 void model_key_fail(model_keys *k, cama_err e, const char *fmt, ...) ERR_PRINTF(3, 4);

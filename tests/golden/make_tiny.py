@@ -283,6 +283,12 @@ def others(out):
     llama_like(out, "cohere2", "cohere2", n_layer=4, tied=True, layer=cohere, logit_scale=0.25, **NARROW,
                **{"attention.sliding_window": 7, "attention.layer_norm_epsilon": 1e-5})
 
+    # The file's own say on which layers are windowed: every how many one is not, or a list.
+    for name, n_layer, pattern in (("cohere2-every", 2, 2), ("cohere2-list", 2, [False, True])):
+        llama_like(out, name, "cohere2", n_layer=n_layer, tied=True, layer=cohere, logit_scale=0.25, **NARROW,
+                   **{"attention.sliding_window": 7, "attention.layer_norm_epsilon": 1e-5,
+                      "attention.sliding_window_pattern": pattern})
+
     def oss(m, i):
         m.attention(i, bias=True)
         p = "blk.%d." % i

@@ -47,6 +47,8 @@ static const struct {
     {"granite", 1e-5},
     {"granitemoe", 1e-5},
     {"cohere2", 1e-5},
+    {"cohere2-every", 1e-5},
+    {"cohere2-list", 1e-5},
     {"gpt-oss", 1e-5},
     {"deepseek2", 1e-5},
     {"deepseek2-yarn", 1e-5},
