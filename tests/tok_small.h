@@ -3,6 +3,7 @@
  * SMALL_BPE: 256 bytes, the pairs and words of small_merges, then special tokens.
  * SMALL_SPM: <unk> <s> </s>, 256 byte tokens, then small_pieces with falling scores.
  * SMALL_WPM: the special tokens of BERT, then words with U+2581 in front and parts without.
+ * SMALL_UGM: <pad> </s> <unk>, then pieces with falling scores and one user-defined token.
  */
 #ifndef TESTS_TOK_SMALL_H
 #define TESTS_TOK_SMALL_H
@@ -14,7 +15,7 @@
 #include "base/utf8.h"
 #include "tok/tok.h"
 
-typedef enum small_kind { SMALL_BPE, SMALL_SPM, SMALL_WPM } small_kind;
+typedef enum small_kind { SMALL_BPE, SMALL_SPM, SMALL_WPM, SMALL_UGM } small_kind;
 
 enum { SMALL_MAX = 400 };
 
@@ -124,6 +125,20 @@ static inline void small_wpm(small_vocab *s)
     s->def.model = (tok_str){"bert", 4};
 }
 
+static inline void small_ugm(small_vocab *s)
+{
+    static const char *const pieces[] = {"▁hello", "▁",    "h",  "e", "l",    "o",
+                                         "w",      "▁wor", "ld", "é", "hell", "日本"};
+    s->def.pad = small_put(s, "<pad>", TOK_CONTROL);
+    s->def.eos = small_put(s, "</s>", TOK_CONTROL);
+    s->def.unk = small_put(s, "<unk>", TOK_UNKNOWN);
+    for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++)
+        (void)small_put(s, pieces[i], TOK_NORMAL);
+    (void)small_put(s, "tool", TOK_USER);
+    s->def.add_space_prefix = 1;
+    s->def.model = (tok_str){"t5", 2};
+}
+
 /* The caller may change s->def and add tokens before tok_open. s may not move afterwards. */
 static inline void small_init(small_vocab *s, small_kind kind)
 {
@@ -133,8 +148,10 @@ static inline void small_init(small_vocab *s, small_kind kind)
         small_bpe(s);
     else if (kind == SMALL_SPM)
         small_spm(s);
-    else
+    else if (kind == SMALL_WPM)
         small_wpm(s);
+    else
+        small_ugm(s);
     s->def.tokens = s->tokens;
     s->def.types = s->types;
     s->def.scores = s->scores;

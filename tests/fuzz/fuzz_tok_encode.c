@@ -14,6 +14,7 @@ static tok_vocab *bpe[MAX_PRE];
 static size_t n_bpe;
 static tok_vocab *spm;
 static tok_vocab *wpm;
+static tok_vocab *ugm;
 
 static void check(bool ok)
 {
@@ -35,6 +36,8 @@ static void open_all(void)
     check(tok_open(&s.def, &spm, NULL) == CAMA_OK);
     small_init(&s, SMALL_WPM);
     check(tok_open(&s.def, &wpm, NULL) == CAMA_OK);
+    small_init(&s, SMALL_UGM);
+    check(tok_open(&s.def, &ugm, NULL) == CAMA_OK);
 }
 
 /* What the ids of a byte-level vocabulary stand for: a byte that is no UTF-8 becomes U+FFFD. */
@@ -87,7 +90,7 @@ static void check_round_trip(const tok_vocab *v, const char *text, size_t n, con
 /* A vocabulary whose ids say all that the text said. */
 static bool is_lossless(const tok_vocab *v, size_t which, bool parse_special)
 {
-    if (v == wpm)
+    if (v == wpm || v == ugm)
         return false;
     if (v == spm) /* after a special token a space is added, and stays */
         return !parse_special;
@@ -101,8 +104,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         open_all();
     if (n < 2)
         return 0;
-    const size_t which = data[0] % (n_bpe + 2);
-    const tok_vocab *v = which < n_bpe ? bpe[which] : which == n_bpe ? spm : wpm;
+    const size_t which = data[0] % (n_bpe + 3);
+    const tok_vocab *const others[] = {spm, wpm, ugm};
+    const tok_vocab *v = which < n_bpe ? bpe[which] : others[which - n_bpe];
     const tok_flags flags = {.parse_special = data[1] & 1};
     const char *text = (const char *)data + 2;
     tok_ids ids;

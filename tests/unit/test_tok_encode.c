@@ -189,6 +189,23 @@ static void wpm_words(void **state)
     tok_close(v);
 }
 
+static void ugm_best_sum(void **state)
+{
+    (void)state;
+    tok_vocab *v = open_small(SMALL_UGM);
+    const tok_flags add = {.add_special = true};
+    assert_string_equal(cut(v, "hello world", add), "▁hello|▁wor|ld|</s>");
+    assert_string_equal(cut(v, "hellohell", plain), "▁hello|hell");
+    assert_string_equal(cut(v, "xyz日本", plain), "▁|<unk>|日本"); /* one for the run */
+    assert_string_equal(cut(v, "atoolb", plain), "▁|<unk>|tool|▁|<unk>");
+    assert_string_equal(cut(v, "o  o", plain), "▁|o|▁|▁|o");
+    tok_close(v);
+    small.def.remove_extra_whitespaces = 1;
+    assert_int_equal(tok_open(&small.def, &v, NULL), CAMA_OK);
+    assert_string_equal(cut(v, "  o   o ", plain), "▁|o|▁|o");
+    tok_close(v);
+}
+
 /* A failing call leaves the list as it was. */
 static void limit_of_ids(void **state)
 {
@@ -297,6 +314,7 @@ int main(void)
         cmocka_unit_test(white_space_of_specials),
         cmocka_unit_test(spm_pieces_and_bytes),
         cmocka_unit_test(wpm_words),
+        cmocka_unit_test(ugm_best_sum),
         cmocka_unit_test(limit_of_ids),
         cmocka_unit_test(nothing_is_quadratic),
         cmocka_unit_test(classes),

@@ -47,6 +47,25 @@ static void bad_definitions(void **state)
     fails(&s, CAMA_ERR_LIMIT, "tokens");
 }
 
+/* The table of characters is foreign bytes: its sizes are checked, and it ends with a NUL. */
+static void bad_charsmap(void **state)
+{
+    (void)state;
+    static const uint8_t bytes[][9] = {{8, 0, 0, 0, 1, 2, 3, 4, 0},
+                                       {4, 0, 0, 0, 1, 2, 3, 4, 'x'},
+                                       {3, 0, 0, 0, 1, 2, 3, 4, 0},
+                                       {255, 255, 255, 255, 1, 2, 3, 4, 0}};
+    static small_vocab s;
+    for (size_t i = 0; i < TEST_COUNT(bytes); i++) {
+        small_init(&s, SMALL_UGM);
+        s.def.charsmap = bytes[i];
+        s.def.n_charsmap = sizeof bytes[i];
+        fails(&s, CAMA_ERR_FORMAT, "precompiled_charsmap");
+    }
+    s.def.n_charsmap = 3;
+    fails(&s, CAMA_ERR_FORMAT, "3 bytes");
+}
+
 /* A model for tests of the engine: ids and nothing behind them. */
 static void no_vocabulary(void **state)
 {
@@ -198,9 +217,10 @@ static void odd_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bad_definitions),    cmocka_unit_test(no_vocabulary),
-        cmocka_unit_test(defaults_and_given), cmocka_unit_test(ends_of_generation),
-        cmocka_unit_test(exceptions_to_ends), cmocka_unit_test(odd_texts),
+        cmocka_unit_test(bad_definitions),    cmocka_unit_test(bad_charsmap),
+        cmocka_unit_test(no_vocabulary),      cmocka_unit_test(defaults_and_given),
+        cmocka_unit_test(ends_of_generation), cmocka_unit_test(exceptions_to_ends),
+        cmocka_unit_test(odd_texts),
     };
     return cmocka_run_group_tests_name("tok_open", tests, NULL, NULL);
 }

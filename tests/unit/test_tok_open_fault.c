@@ -47,7 +47,7 @@ static void sweep(void **state)
     w.text = "hello <|im_end|><s> world 12345 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
              " \xFF caf\xC3\xA9 <tool>abc";
     fault_allow_ok(true); /* an expression that could not be compiled to code is interpreted */
-    for (int kind = SMALL_BPE; kind <= SMALL_WPM; kind++) {
+    for (int kind = SMALL_BPE; kind <= SMALL_UGM; kind++) {
         small_init(&w.small, (small_kind)kind);
         assert_true(fault_sweep(FAULT_HEAP, open_and_use, &w) > 8);
     }
