@@ -105,6 +105,13 @@ typedef enum cama_kv_type {
 /* The form in which activations meet the weights. F32 is exact and slower. */
 typedef enum cama_activations { CAMA_ACTIVATIONS_INT8, CAMA_ACTIVATIONS_F32 } cama_activations;
 
+/* Where the weights are while they are used. */
+typedef enum cama_weights {
+    CAMA_WEIGHTS_AUTO,   /* in memory when twice what the model needs is free, else mapped */
+    CAMA_WEIGHTS_MAPPED, /* in the system's cache of the file: shared, given back under pressure */
+    CAMA_WEIGHTS_MEMORY  /* read into this process, in huge pages where there are any: faster */
+} cama_weights;
+
 /* How much of a file is opened. */
 typedef enum cama_open_mode {
     CAMA_OPEN_ALL,   /* ready to compute */
@@ -125,6 +132,7 @@ typedef struct cama_model_opts {
     uint32_t n_thread;  /* 0: as many as this process may really run at once */
     cama_kv_type kv_type;
     cama_activations activations;
+    cama_weights weights;
     uint32_t cpu_tiers;         /* kernel tiers allowed; 0: plain C only; UINT32_MAX: all */
     uint64_t max_bytes;         /* memory that may be taken; 0: what the machine has free */
     cama_warning_fn on_warning; /* for everything done with this model; may be NULL */
@@ -149,6 +157,7 @@ typedef struct cama_info {
     const char *device;
     const char *activations;
     const char *kv_type;
+    const char *weights; /* "mapped" or "memory" */
     const char *pooling; /* "none", "mean", "cls", "last", "rank" */
     uint64_t n_param, file_bytes;
     uint64_t weight_bytes, kv_bytes, scratch_bytes, total_bytes, available_bytes;

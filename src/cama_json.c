@@ -163,9 +163,11 @@ static bool put_engine(arena *a, json_value *o, const cama_info *i)
 {
     return put_text(a, o, "engine", i->engine) && put_text(a, o, "device", i->device) &&
            put_text(a, o, "activations", i->activations) && put_text(a, o, "kv_type", i->kv_type) &&
-           put_int(a, o, "n_ctx", i->n_ctx) && put_int(a, o, "n_seq", i->n_seq) &&
-           put_int(a, o, "n_batch", i->n_batch) && put_int(a, o, "kv_bytes", i->kv_bytes) &&
+           put_text(a, o, "weights", i->weights) && put_int(a, o, "n_ctx", i->n_ctx) &&
+           put_int(a, o, "n_seq", i->n_seq) && put_int(a, o, "n_batch", i->n_batch) &&
+           put_int(a, o, "kv_bytes", i->kv_bytes) &&
            put_int(a, o, "scratch_bytes", i->scratch_bytes) &&
+
            put_int(a, o, "total_bytes", i->total_bytes) &&
            put_int(a, o, "available_bytes", i->available_bytes);
 }

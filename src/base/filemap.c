@@ -1,11 +1,15 @@
 #include "base/filemap.h"
 
+#include "base/plat.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define READ_BYTES ((size_t)64 << 20) /* one read; some systems refuse more than 2 GiB */
 
 static cama_err map_descriptor(int fd, const char *path, filemap *out, err_info *err)
 {
@@ -25,7 +29,7 @@ static cama_err map_descriptor(int fd, const char *path, filemap *out, err_info 
             return err_set(err, CAMA_ERR_IO, "cannot map '%s' (%zu bytes): %s", path, n,
                            strerror(errno));
     }
-    *out = (filemap){.bytes = p, .n_bytes = n};
+    *out = (filemap){.bytes = p, .n_bytes = n, .fd = fd, .is_open = true};
     return CAMA_OK;
 }
 
@@ -36,13 +40,57 @@ cama_err filemap_open(const char *path, filemap *out, err_info *err)
         return err_set(err, errno == ENOENT ? CAMA_ERR_NOT_FOUND : CAMA_ERR_IO,
                        "cannot open '%s': %s", path, strerror(errno));
     const cama_err e = map_descriptor(fd, path, out, err);
-    (void)close(fd); /* only read from: nothing can be lost */
+    if (e)
+        (void)close(fd); /* only read from: nothing can be lost */
+    return e;
+}
+
+static cama_err read_whole(const filemap *m, uint8_t *to, err_info *err)
+{
+    for (size_t done = 0; done < m->n_bytes;) {
+        const size_t left = m->n_bytes - done;
+        const ssize_t got =
+            pread(m->fd, to + done, left < READ_BYTES ? left : READ_BYTES, (off_t)done);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return err_set(err, CAMA_ERR_IO, "cannot read the file at %zu of %zu bytes: %s", done,
+                           m->n_bytes, strerror(errno));
+        if (got == 0)
+            return err_set(err, CAMA_ERR_IO, "the file was cut to %zu bytes, it had %zu", done,
+                           m->n_bytes);
+        done += (size_t)got;
+    }
+    return CAMA_OK;
+}
+
+cama_err filemap_load(filemap *m, err_info *err)
+{
+    if (!m->bytes)
+        return CAMA_OK;
+    void *at = (void *)(uintptr_t)m->bytes;
+    /* over the mapping itself: the addresses never belong to anyone else */
+    if (mmap(at, m->n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+             0) == MAP_FAILED)
+        return err_set(err, CAMA_ERR_NOMEM, "no memory to hold %zu bytes of the file", m->n_bytes);
+    plat_hint_huge(at, m->n_bytes);
+    const cama_err e = read_whole(m, at, err);
+    if (!e) {
+        (void)mprotect(at, m->n_bytes, PROT_READ); /* a guard against our own bugs, no more */
+        return CAMA_OK;
+    }
+    if (mmap(at, m->n_bytes, PROT_READ, MAP_PRIVATE | MAP_FIXED, m->fd, 0) == MAP_FAILED)
+        (void)mprotect(at, m->n_bytes, PROT_READ); /* what was read stays, the rest is zeros */
     return e;
 }
 
 void filemap_close(filemap *m)
 {
+    if (!m)
+        return;
     if (m->bytes)
         (void)munmap((void *)(uintptr_t)m->bytes, m->n_bytes); /* our own mapping */
+    if (m->is_open)
+        (void)close(m->fd); /* only read from: nothing can be lost */
     *m = (filemap){0};
 }

@@ -10,10 +10,18 @@
 typedef struct filemap {
     const uint8_t *bytes; /* NULL for an empty file */
     size_t n_bytes;
+    int fd;     /* for filemap_load, while is_open */
+    bool is_open;
 } filemap;
 
 /* CAMA_ERR_NOT_FOUND, CAMA_ERR_IO (not a regular file, cannot be read or mapped). */
 cama_err filemap_open(const char *path, filemap *out, err_info *err);
-void filemap_close(filemap *m); /* accepts a zeroed map */
+void filemap_close(filemap *m); /* accepts NULL and a map that filemap_open failed on */
+
+/* Reads the file into memory of this process, at the addresses where it was mapped: pointers into
+ * it stay good. Huge pages stand behind it where the system has them, so that reading it all again
+ * and again misses no translation. Costs n_bytes of memory and one pass over the file. No other
+ * thread may read the bytes meanwhile. CAMA_ERR_IO (file cut short), CAMA_ERR_NOMEM: still mapped. */
+cama_err filemap_load(filemap *m, err_info *err);
 
 #endif

@@ -40,6 +40,9 @@ static const cli_option options[] = {
     {"activations", NULL, 0, CLI_CHOICE, 0, 0, "int8|f32", "FORM",
      "form of the activations; f32 is exact and slower (default int8)", COMPUTES, false,
      AT(activations)},
+    {"weights", NULL, 0, CLI_CHOICE, 0, 0, "auto|mapped|memory", "WHERE",
+     "weights in the mapped file, or read into memory (default auto: memory when it is plentiful)",
+     COMPUTES, false, AT(weights)},
     {"engine", NULL, 0, CLI_TEXT, 0, 0, NULL, "NAME", "engine (default: the one that fits best)",
      COMPUTES, false, AT(model.engine)},
     {"max-memory", NULL, 0, CLI_BYTES, 1, 1e18, NULL, "BYTES",
@@ -103,28 +106,33 @@ const cli_option *cli_option_at(size_t i)
 
 /* ---- nearest names ---- */
 
-/* Edits that make a of b, at most `limit` + 1 of them counted. Names are short. */
+static int least(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+/* Edits that make a of b: a letter added, left out, replaced, or two of them swapped. */
 static int edit_distance(const char *a, const char *b)
 {
     enum { MAX = 32 };
+    int d[MAX][MAX]; /* d[i][j]: of the first i and j letters */
     const size_t n = strlen(a);
     const size_t m = strlen(b);
     if (n >= MAX || m >= MAX)
         return MAX;
-    int row[MAX + 1];
+    for (size_t i = 0; i <= n; i++)
+        d[i][0] = (int)i;
     for (size_t j = 0; j <= m; j++)
-        row[j] = (int)j;
+        d[0][j] = (int)j;
     for (size_t i = 1; i <= n; i++) {
-        int diagonal = row[0];
-        row[0] = (int)i;
         for (size_t j = 1; j <= m; j++) {
-            const int keep = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            const int change = 1 + (row[j] < row[j - 1] ? row[j] : row[j - 1]);
-            row[j] = keep < change ? keep : change;
+            d[i][j] = least(d[i - 1][j - 1] + (a[i - 1] != b[j - 1]),
+                            1 + least(d[i - 1][j], d[i][j - 1]));
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                d[i][j] = least(d[i][j], d[i - 2][j - 2] + 1);
         }
     }
-    return row[m];
+    return d[n][m];
 }
 
 /* The candidate closest to name, if it is close enough to be meant. */
@@ -459,6 +467,7 @@ cama_err cli_parse(int argc, char **argv, cli_args *out, err_info *err)
     if (!e)
         e = check_positional(out, err);
     out->model.kv_type = (cama_kv_type)out->kv_type;
+    out->model.weights = (cama_weights)out->weights;
     out->model.activations = (cama_activations)out->activations;
     out->gen.special = out->special;
     return e;

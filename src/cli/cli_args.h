@@ -41,7 +41,7 @@ typedef struct cli_args {
     const char *system, *tokens, *out;
     uint32_t chunk;
     bool verbose, json, special, no_bos, tensors, plan, template_, help;
-    int kv_type, activations; /* of the choices in the table, which are the enums' order */
+    int kv_type, activations, weights; /* of the choices in the table, which are the enums' order */
     char **pos;               /* [n_pos] positional arguments, in argv */
     int n_pos;
 } cli_args;

@@ -163,8 +163,8 @@ static void print_memory(const cama_info *i)
     cli_format_bytes(i->kv_bytes, kv, sizeof kv);
     cli_format_bytes(i->scratch_bytes, scratch, sizeof scratch);
     cli_format_bytes(i->total_bytes, total, sizeof total);
-    fprintf(stderr, "memory   %s: weights %s, KV %s (%s, context %u), scratch %s\n", total, weights,
-            kv, i->kv_type, i->n_ctx, scratch);
+    fprintf(stderr, "memory   %s: weights %s (%s), KV %s (%s, context %u), scratch %s\n", total,
+            weights, i->weights, kv, i->kv_type, i->n_ctx, scratch);
 }
 
 void cli_print_figures(const cama_model *m, const cama_gen_result *r, bool verbose)

@@ -91,6 +91,14 @@ void gguf_close(gguf_file *f)
     free(f);
 }
 
+cama_err gguf_load(gguf_file *f, err_info *err)
+{
+    cama_err e = CAMA_OK;
+    for (size_t i = 0; i < f->n_map && !e; i++)
+        e = filemap_load(&f->maps[i], err);
+    return e;
+}
+
 cama_err gguf_check_data(const gguf_file *f, err_info *err)
 {
     for (size_t i = 0; i < f->head.n_tensor; i++) {

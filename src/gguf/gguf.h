@@ -83,6 +83,12 @@ cama_err gguf_open(const char *path, gguf_file **out, err_info *err);
 cama_err gguf_open_bytes(const void *bytes, size_t n, gguf_file **out, err_info *err);
 void gguf_close(gguf_file *f);
 
+/* Reads the file into memory of this process, in huge pages where the system has them; every
+ * pointer given out stays good (filemap_load). For weights that will be read for every token and a
+ * machine with memory to spare. Before any other thread uses f. CAMA_ERR_IO, CAMA_ERR_NOMEM: the
+ * file is still mapped. */
+cama_err gguf_load(gguf_file *f, err_info *err);
+
 /* Reads all tensors and refuses, with CAMA_ERR_FORMAT, the first value or scale that is not finite.
  * Slow: about a second for each few hundred megabytes. */
 cama_err gguf_check_data(const gguf_file *f, err_info *err);
