@@ -194,10 +194,11 @@ static void add(maker *m, const plan_node *like, const ops_val *v, const shadow 
         run_row(like, NULL, r, a->x[r], b->x[r], s->x[r]);
 }
 
+static const double freq[HEAD / 2] = {1, 0.5};
+static const plan_rope rope = {.head_dim = HEAD, .n_rot = HEAD, .inv_freq = freq, .mscale = 1};
+
 static void add_attention(maker *m)
 {
-    static const double freq[HEAD / 2] = {1, 0.5};
-    const plan_rope rope = {.head_dim = HEAD, .n_rot = HEAD, .inv_freq = freq, .mscale = 1};
     const plan_kv_slot slot = {
         .kind = PLAN_KV_FULL, .n_kv_head = WIDTH / HEAD, .dim_k = HEAD, .dim_v = HEAD};
     const plan_attend par = {.slot = ops_kv_slot(m->o, &slot),
@@ -236,7 +237,7 @@ static void add_any(maker *m)
     const shadow *b = any(m);
     plan_node n = {.w = {&m->weight[1 + rnd(MAX_WEIGHT - 1)]}};
     const plan_linear l = {.w = n.w[0]};
-    switch (rnd(9)) {
+    switch (rnd(10)) {
     case 0:
     case 1:
         n.op = PLAN_RMS_NORM;
@@ -261,6 +262,10 @@ static void add_any(maker *m)
         n.op = PLAN_SCALE;
         n.par.scale.value = 0.5f;
         add(m, &n, ops_scale(m->o, a->v, 0.5f), a, b);
+        break;
+    case 8: /* no attention need read it */
+        n.op = PLAN_ROPE;
+        add(m, &n, ops_rope(m->o, a->v, &rope), a, b);
         break;
     default:
         add_attention(m);
