@@ -1,5 +1,8 @@
 /* tok.h - text <-> token ids.
  *
+ * docs/tokenizers.md says which vocabularies there are, how to add one, and where we differ from
+ * llama.cpp, which the tests hold us to.
+ *
  * A vocabulary is built from plain arrays (tok_vocab_def), so this room has never heard of a file
  * format; src/model fills the definition from GGUF metadata. Encoding first cuts the text at
  * special tokens, then runs the vocabulary's algorithm (BPE, SPM, WPM, ...) on the rest. Immutable
@@ -56,7 +59,8 @@ typedef struct tok_vocab_def {
 tok_vocab_def tok_vocab_def_init(void);
 
 /* CAMA_ERR_UNSUPPORTED: unknown model or pre, named; CAMA_ERR_FORMAT: inconsistent arrays;
- * CAMA_ERR_NOMEM. `model` no_vocab/none gives a vocabulary of n_token ids without texts. */
+ * CAMA_ERR_LIMIT: more than 2^24 tokens, or one of more than 64 KiB; CAMA_ERR_NOMEM. `model`
+ * no_vocab/none gives a vocabulary of n_token ids without texts. */
 cama_err tok_open(const tok_vocab_def *def, tok_vocab **out, err_info *err);
 void tok_close(tok_vocab *v);
 
@@ -79,8 +83,10 @@ typedef struct tok_flags {
                          */
 } tok_flags;
 
-/* Ids of text (any bytes; invalid UTF-8 is encoded as its bytes or U+FFFD, as the algorithm does)
- * appended to *ids. CAMA_ERR_LIMIT past ids->max_n, CAMA_ERR_NOMEM: *ids is then as before. */
+/* Ids of text appended to *ids. Any bytes will do: what is no UTF-8 becomes U+FFFD, one a byte, or
+ * stays as it is where the vocabulary has tokens for bytes (SPM). BOS is put in front even where
+ * the text has one: a chat template that prints it wants add_special off. O(n log n) in one word.
+ * CAMA_ERR_LIMIT past ids->max_n or 256 MiB of text, CAMA_ERR_NOMEM: *ids is then as before. */
 typedef struct tok_ids {
     int32_t *id;
     size_t n;
@@ -99,7 +105,9 @@ cama_err tok_piece(const tok_vocab *v, int32_t id, bool special, buf *out, err_i
 cama_err tok_decode(const tok_vocab *v, const int32_t *ids, size_t n, bool special, buf *out,
                     err_info *err);
 
-/* Streaming: bytes of tokens in, whole characters out. */
+/* Streaming: tokens in, whole characters out. The same text as tok_decode's, but that spaces are
+ * not cleaned (clean_spaces): what was given out cannot be taken back, and llama.cpp's server does
+ * so. */
 typedef struct tok_stream {
     const tok_vocab *v;
     bool special;

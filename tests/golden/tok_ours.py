@@ -129,3 +129,12 @@ class Vocab:
 
     def attr(self, token):
         return LIB.tok_attr_of(self.v, ctypes.c_int32(token))
+
+
+def pre_names():
+    """The names of the table in tok_pre.c."""
+    LIB.tok_pre_at.restype = ctypes.POINTER(ctypes.c_char_p)
+    names = []
+    while row := LIB.tok_pre_at(ctypes.c_size_t(len(names))):
+        names.append(row[0])
+    return names
