@@ -152,16 +152,18 @@ static cama_err fill(tok_vocab *v, const tok_vocab_def *def, const tok_pre *pre,
 {
     v->n_token = def->n_token;
     arena_init(&v->vocab_arena, MAX_VOCAB_BYTES);
-    if (v->kind == TOK_KIND_NONE)
-        return tok_special_open(v, def, pre, err);
+    if (v->kind == TOK_KIND_NONE) {
+        tok_special_open(v, def, pre);
+        return CAMA_OK;
+    }
     cama_err e = copy_texts(v, def, err);
     if (!e)
         e = copy_attributes(v, def, err);
     if (e)
         return e;
     find_bytes(v);
-    e = tok_special_open(v, def, pre, err);
-    if (!e && v->kind == TOK_KIND_BPE)
+    tok_special_open(v, def, pre);
+    if (v->kind == TOK_KIND_BPE)
         e = tok_bpe_open(v, def, pre, err);
     if (!e && v->kind == TOK_KIND_UGM)
         e = tok_ugm_open(v, def, err);

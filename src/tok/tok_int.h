@@ -163,8 +163,7 @@ cama_err tok_ugm_open(tok_vocab *v, const tok_vocab_def *def, err_info *err);
  */
 
 int32_t tok_find(const tok_vocab *v, const char *text, size_t n); /* TOK_NONE: no such token */
-cama_err tok_special_open(tok_vocab *v, const tok_vocab_def *def, const tok_pre *pre,
-                          err_info *err);
+void tok_special_open(tok_vocab *v, const tok_vocab_def *def, const tok_pre *pre);
 cama_err tok_cut_open(tok_vocab *v, err_info *err);
 
 /* GPT-2's characters for bytes. */

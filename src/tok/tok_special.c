@@ -273,17 +273,15 @@ static void find_strips(tok_vocab *v, const tok_vocab_def *def)
     }
 }
 
-cama_err tok_special_open(tok_vocab *v, const tok_vocab_def *def, const tok_pre *pre, err_info *err)
+void tok_special_open(tok_vocab *v, const tok_vocab_def *def, const tok_pre *pre)
 {
-    (void)err; /* nothing here can fail */
     take_given(v, def, pre);
     if (v->kind == TOK_KIND_NONE)
-        return CAMA_OK;
+        return;
     detect_turn_and_fim(v);
     find_eog(v);
     mend_types(v);
     find_strips(v, def);
-    return CAMA_OK;
 }
 
 /* ---- the list to cut texts at ------------------------------------------------------------------
