@@ -93,6 +93,9 @@ line_event line_read(cli_line *l, const char *prompt, buf *out)
     l->prompt = prompt;
     cli_catch_interrupt();
     errno = 0;
+    /* Before the prompt shows: what is typed at once must meet the terminal in this mode already.
+     */
+    (void)el_set(l->el, EL_PREP_TERM, 1);
     const char *text = el_gets(l->el, &n);
     const bool stopped = cli_interrupted();
     cli_release_interrupt();

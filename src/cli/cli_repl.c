@@ -190,10 +190,12 @@ static char *after_word(char *text, const char *word)
 /* """text""" or "text" without its quotes. */
 static char *unquote(char *text)
 {
-    for (size_t n_quote = 3; n_quote; n_quote -= 2) {
-        const size_t n = strlen(text);
-        if (n >= 2 * n_quote && !strncmp(text, "\"\"\"", n_quote) &&
-            !strncmp(text + n - n_quote, "\"\"\"", n_quote)) {
+    static const char *const quotes[] = {"\"\"\"", "\""};
+    const size_t n = strlen(text);
+    for (size_t i = 0; i < sizeof quotes / sizeof quotes[0]; i++) {
+        const size_t n_quote = strlen(quotes[i]);
+        if (n >= 2 * n_quote && !strncmp(text, quotes[i], n_quote) &&
+            !strcmp(text + n - n_quote, quotes[i])) {
             text[n - n_quote] = '\0';
             return text + n_quote;
         }

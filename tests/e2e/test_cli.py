@@ -11,11 +11,12 @@ def ids_of(out):
 
 
 def test_run_answers_and_tells_its_figures(cama, model):
-    p = cama("run", model, "What is the capital of France?", "--temperature", 0, "--num-predict", 40)
+    # f32: the first token is a near tie, and int8 activations (llama.cpp's too) take the other one
+    p = cama("run", model, "What is the capital of France?", "--temperature", 0, "--num-predict", 40, "--activations", "f32")
     assert p.returncode == 0, p.stderr
     assert b"Paris" in p.stdout
     err = p.stderr.decode()
-    for line in (r"engine   native, int8 activations", r"device   .*thread", r"memory   .*weights .*KV .*scratch",
+    for line in (r"engine   native, f32 activations", r"device   .*thread", r"memory   .*weights .*KV .*scratch",
                  r"prefill  \d+ tokens, [\d.]+ tokens/s", r"decode   \d+ tokens, [\d.]+ tokens/s"):
         assert re.search(line, err), (line, err)
 
@@ -42,7 +43,7 @@ def test_num_predict_and_stop(cama, model):
     text = cama(*base, "--num-predict", 30).stdout.decode()
     word = text.split()[2]
     cut = cama(*base, "--num-predict", 30, "--stop", word).stdout.decode()
-    assert cut.rstrip("\n") == text[: text.index(word)]
+    assert cut.rstrip("\n") == text[: text.index(word)].rstrip("\n")
 
 
 def test_a_system_message_changes_the_answer(cama, model):

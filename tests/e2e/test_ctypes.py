@@ -117,7 +117,7 @@ class Model:
 
 @pytest.fixture(scope="module")
 def m(lib, model):
-    m = Model(lib, model, n_ctx=1024)
+    m = Model(lib, model, n_ctx=1024, activations=1)
     yield m
     m.close()
 

@@ -75,7 +75,7 @@ class Terminal:
 def repl(cama_bin, model, tmp_path):
     env = dict(os.environ, HOME=str(tmp_path), TERM="xterm", LC_ALL="C.UTF-8")
     env.pop("XDG_STATE_HOME", None)
-    t = Terminal([cama_bin, "run", model, "--temperature", "0", "--num-predict", "40"], env)
+    t = Terminal([cama_bin, "run", model, "--temperature", "0", "--num-predict", "40", "--activations", "f32"], env)
     try:
         t.expect(PROMPT)
         yield t
@@ -98,12 +98,13 @@ def test_a_conversation(repl, tmp_path):
     assert (tmp_path / ".cama_history").stat().st_mode & 0o077 == 0
 
 
-def test_lines_in_quotes_are_one_question(repl):
+def test_lines_in_quotes_are_one_question(repl, tmp_path):
     repl.type('"""What is\n')
     repl.expect(r"\.\.\. ")
     repl.type('the capital of France?"""\n')
-    assert "Paris" in repl.expect(PROMPT)
+    repl.expect(PROMPT)
     leave(repl)
+    assert "What\\040is\\012the" in (tmp_path / ".cama_history").read_text()
 
 
 def test_parameters(repl):
@@ -147,3 +148,13 @@ def test_interrupt_stops_the_answer_only(repl):
 
 def test_end_of_file_leaves(repl):
     leave(repl, "\x04")
+
+
+def test_what_is_typed_during_an_answer_is_the_next_line(repl):
+    repl.type("Tell me a story.\n")
+    repl.expect(r"story\.\r\n")
+    repl.type("/show system\n")
+    repl.expect(PROMPT)
+    repl.expect("No system message was set")
+    repl.expect(PROMPT)
+    leave(repl)
