@@ -98,6 +98,7 @@ typedef struct nat_attend {
     nat_chain q, k, v;
     nat_place at;
     const float *sinks;
+    uint32_t need; /* NAT_NEED_ bits of what reads its value */
     int mask;
     int32_t q_out, out;
 } nat_attend;
@@ -108,6 +109,7 @@ typedef struct nat_stack {
     size_t step;  /* bytes from expert to expert */
     const float *bias;
     size_t bias_step;
+    const uint32_t *cut; /* thread t has rows cut[t] .. cut[t + 1) */
 } nat_stack;
 
 typedef struct nat_moe {
@@ -115,7 +117,6 @@ typedef struct nat_moe {
     nat_stack gate, up, down;
     size_t n_in, n_ff, n_out;
     kern_form form_in, form_ff;
-    const uint32_t *cut_ff, *cut_out;
 } nat_moe;
 
 typedef struct nat_op nat_op;

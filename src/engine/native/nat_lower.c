@@ -422,8 +422,9 @@ static cama_err set_stack(lowering *l, nat_stack *s, const plan_tensor *w, const
     s->bias_step = s->w.k.n_row;
     s->w.k.n_row = n_row;
     s->bias = b ? nat_floats(l->e, b) : NULL;
+    s->cut = nat_cut(l->e, n_row);
     grow(&l->e->size.max_scratch, l->e->kern.scratch_bytes(s->w.k.n_col));
-    return b && !s->bias ? no_memory(l->err) : CAMA_OK;
+    return (b && !s->bias) || !s->cut ? no_memory(l->err) : CAMA_OK;
 }
 
 static cama_err lower_experts(lowering *l)
@@ -454,15 +455,13 @@ static cama_err lower_experts(lowering *l)
     if (kern_form_for(m->up.w.k.type, m->n_in, e->opts.activations) == KERN_F32)
         m->form_in = KERN_F32; /* one form for both */
     m->form_ff = kern_form_for(m->down.w.k.type, m->n_ff, e->opts.activations);
-    m->cut_ff = nat_cut(e, m->n_ff);
-    m->cut_out = nat_cut(e, m->n_out);
     grow(&e->size.moe_expert, par->n_expert);
     grow(&e->size.moe_used, par->n_used);
     grow(&e->size.moe_in, m->n_in);
     grow(&e->size.moe_ff, m->n_ff);
     grow(&e->size.moe_out, m->n_out);
     put_op(l, nat_run_experts, 1)->u.moe = m;
-    return m->cut_ff && m->cut_out ? CAMA_OK : no_memory(l->err);
+    return CAMA_OK;
 }
 
 /* ---- primitives ---- */
@@ -563,6 +562,8 @@ static void set_needs(engine *e)
         const int32_t id = p->node_order[i];
         const plan_node *n = &p->nodes[id];
         nat_op *op = &e->ops[e->node_op[id]];
+        if (n->op == PLAN_ATTEND)
+            op->u.att->need = op->need; /* its store, if it has one, comes next */
         if (n->op == PLAN_OUTPUT)
             op->need |= of_output[n->par.output.kind];
         if (n->op == PLAN_KV_STORE || n->op == PLAN_CONV || n->op == PLAN_DELTA ||

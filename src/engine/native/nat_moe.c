@@ -100,15 +100,15 @@ static void gather(engine *e, const pass *p, size_t expert)
         e->kern.acts_quantize(&a, a.x, a.ld, 0, a.n_row);
 }
 
-/* Rows [from, to) of the expert's matrix. */
+/* Thread t's rows of the expert's matrix, for all its slots. */
 static void expert_matmul(engine *e, const nat_stack *s, size_t expert, const kern_acts *a,
-                          const uint32_t *cut, float *y, size_t ld, int t)
+                          float *y, int t)
 {
     kern_weight k = s->w.k;
     k.rows += expert * s->step;
     const kern_out out = {
-        .y = y, .ld = ld, .bias = s->bias ? s->bias + expert * s->bias_step : NULL};
-    kern_matmul(&e->kern, &k, a, cut[t], cut[t + 1], &out, e->thread[t].kern);
+        .y = y, .ld = k.n_row, .bias = s->bias ? s->bias + expert * s->bias_step : NULL};
+    kern_matmul(&e->kern, &k, a, s->cut[t], s->cut[t + 1], &out, e->thread[t].kern);
 }
 
 /* The form of gpt-oss: both sides clamped, the gate's sigmoid steeper, one added to up. */
@@ -124,14 +124,14 @@ static void oai_glu(const float *gate, const float *up, size_t n, float *out)
 /* Thread t's slice of the expert's inner columns, for all its slots. */
 static void inner(engine *e, const nat_moe *m, size_t expert, int t)
 {
-    const size_t from = m->cut_ff[t];
-    const size_t to = m->cut_ff[t + 1];
+    const size_t from = m->gate.cut[t];
+    const size_t to = m->gate.cut[t + 1];
     const size_t slot0 = (size_t)e->moe.first[expert];
     const kern_acts a = acts_in(e, m, expert);
     float *gate = e->moe.gate + slot0 * m->n_ff;
     float *up = e->moe.up + slot0 * m->n_ff;
-    expert_matmul(e, &m->gate, expert, &a, m->cut_ff, gate, m->n_ff, t);
-    expert_matmul(e, &m->up, expert, &a, m->cut_ff, up, m->n_ff, t);
+    expert_matmul(e, &m->gate, expert, &a, gate, t);
+    expert_matmul(e, &m->up, expert, &a, up, t);
     for (size_t s = 0; s < a.n_row && from < to; s++) {
         float *g = gate + s * m->n_ff + from;
         const float *u = up + s * m->n_ff + from;
@@ -146,7 +146,7 @@ static void outer(engine *e, const nat_moe *m, size_t expert, int t)
 {
     const kern_acts a = acts_ff(e, m, expert);
     float *y = e->moe.y + (size_t)e->moe.first[expert] * m->n_out;
-    expert_matmul(e, &m->down, expert, &a, m->cut_out, y, m->n_out, t);
+    expert_matmul(e, &m->down, expert, &a, y, t);
 }
 
 static void add_up(engine *e, const pass *p, int32_t out_node, size_t row)
