@@ -153,7 +153,7 @@ typedef struct cama_info {
     size_t bytes;
     const char *arch, *name, *size_label;
     const char *weight_type; /* of most weights: "Q4_K" */
-    const char *engine;      /* "" unless opened with CAMA_OPEN_ALL, as all down to kv_type */
+    const char *engine;      /* "" unless opened with CAMA_OPEN_ALL, as all down to weights */
     const char *device;
     const char *activations;
     const char *kv_type;

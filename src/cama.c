@@ -309,6 +309,7 @@ void cama_model_info(const cama_model *m, cama_info *out, size_t bytes)
                      .device = "",
                      .activations = "",
                      .kv_type = "",
+                     .weights = "",
                      .pooling = "none",
                      .file_bytes = gguf_file_bytes(m->file),
                      .load_ns = m->load_ns};

@@ -21,13 +21,13 @@ class Error(C.Structure):
 class ModelOpts(C.Structure):
     _fields_ = [("bytes", C.c_size_t), ("mode", C.c_int), ("engine", C.c_char_p), ("n_ctx", C.c_uint32),
                 ("n_seq", C.c_uint32), ("n_batch", C.c_uint32), ("n_thread", C.c_uint32), ("kv_type", C.c_int),
-                ("activations", C.c_int), ("cpu_tiers", C.c_uint32), ("max_bytes", C.c_uint64), ("on_warning", WARN_FN),
+                ("activations", C.c_int), ("weights", C.c_int), ("cpu_tiers", C.c_uint32), ("max_bytes", C.c_uint64), ("on_warning", WARN_FN),
                 ("user", C.c_void_p)]
 
 
 class Info(C.Structure):
     _fields_ = [("bytes", C.c_size_t)] + [(n, C.c_char_p) for n in (
-        "arch", "name", "size_label", "weight_type", "engine", "device", "activations", "kv_type", "pooling")] + [
+        "arch", "name", "size_label", "weight_type", "engine", "device", "activations", "kv_type", "weights", "pooling")] + [
         (n, C.c_uint64) for n in ("n_param", "file_bytes", "weight_bytes", "kv_bytes", "scratch_bytes", "total_bytes",
                                   "available_bytes", "load_ns")] + [
         (n, C.c_uint32) for n in ("n_layer", "n_embd", "n_head", "n_head_kv", "n_vocab", "n_expert", "n_expert_used",
