@@ -215,20 +215,32 @@ V_INLINE void v_load_rows32(const uint8_t *p, size_t stride, vu out[8])
     v_load_rows(p + 16, stride, out + 4);
 }
 
-V_INLINE vu v_load_rows_u16(const uint8_t *p, size_t stride)
+V_INLINE int16_t v_word16(const uint8_t *p)
 {
-    uint16_t lane[V_N];
-    for (size_t r = 0; r < V_N; r++)
-        memcpy(&lane[r], p + r * stride, 2);
-    return (vu)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)lane));
+    int16_t x;
+    memcpy(&x, p, sizeof x);
+    return x;
 }
 
-V_INLINE vu v_load_rows_u32(const uint8_t *p, size_t stride)
+V_INLINE int32_t v_word32(const uint8_t *p)
 {
-    uint32_t lane[V_N];
-    for (size_t r = 0; r < V_N; r++)
-        memcpy(&lane[r], p + r * stride, 4);
-    return v_load_u(lane);
+    int32_t x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+V_INLINE vu v_load_rows_u16(const uint8_t *p, size_t s)
+{
+    return (vu)_mm256_cvtepu16_epi32(_mm_setr_epi16(
+        v_word16(p), v_word16(p + s), v_word16(p + 2 * s), v_word16(p + 3 * s), v_word16(p + 4 * s),
+        v_word16(p + 5 * s), v_word16(p + 6 * s), v_word16(p + 7 * s)));
+}
+
+V_INLINE vu v_load_rows_u32(const uint8_t *p, size_t s)
+{
+    return (vu)_mm256_setr_epi32(v_word32(p), v_word32(p + s), v_word32(p + 2 * s),
+                                 v_word32(p + 3 * s), v_word32(p + 4 * s), v_word32(p + 5 * s),
+                                 v_word32(p + 6 * s), v_word32(p + 7 * s));
 }
 
 V_INLINE float v_amax32(const float *x)

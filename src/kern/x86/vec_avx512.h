@@ -269,21 +269,45 @@ V_INLINE void v_load_rows32(const uint8_t *p, size_t stride, vu out[8])
     }
 }
 
-/* The 16 bits at p of each row, in the low half of its lane. */
-V_INLINE vu v_load_rows_u16(const uint8_t *p, size_t stride)
+V_INLINE int16_t v_word16(const uint8_t *p)
 {
-    uint16_t lane[V_N];
-    for (size_t r = 0; r < V_N; r++)
-        memcpy(&lane[r], p + r * stride, 2);
-    return (vu)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)lane));
+    int16_t x;
+    memcpy(&x, p, sizeof x);
+    return x;
 }
 
-V_INLINE vu v_load_rows_u32(const uint8_t *p, size_t stride)
+V_INLINE int32_t v_word32(const uint8_t *p)
 {
-    uint32_t lane[V_N];
-    for (size_t r = 0; r < V_N; r++)
-        memcpy(&lane[r], p + r * stride, 4);
-    return v_load_u(lane);
+    int32_t x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+/* The 16 bits at p of each row, in the low half of its lane. Inserted one by one: through an array
+ * on the stack the wide load would wait until all the narrow stores have retired. */
+V_INLINE vu v_load_rows_u16(const uint8_t *p, size_t s)
+{
+    const uint8_t *p8 = p + 8 * s;
+    const __m128i lo = _mm_setr_epi16(v_word16(p), v_word16(p + s), v_word16(p + 2 * s),
+                                      v_word16(p + 3 * s), v_word16(p + 4 * s), v_word16(p + 5 * s),
+                                      v_word16(p + 6 * s), v_word16(p + 7 * s));
+    const __m128i hi = _mm_setr_epi16(
+        v_word16(p8), v_word16(p8 + s), v_word16(p8 + 2 * s), v_word16(p8 + 3 * s),
+        v_word16(p8 + 4 * s), v_word16(p8 + 5 * s), v_word16(p8 + 6 * s), v_word16(p8 + 7 * s));
+    return (vu)_mm512_cvtepu16_epi32(_mm256_setr_m128i(lo, hi));
+}
+
+V_INLINE __m128i v_four_words(const uint8_t *p, size_t s)
+{
+    return _mm_setr_epi32(v_word32(p), v_word32(p + s), v_word32(p + 2 * s), v_word32(p + 3 * s));
+}
+
+V_INLINE vu v_load_rows_u32(const uint8_t *p, size_t s)
+{
+    __m512i x = _mm512_castsi128_si512(v_four_words(p, s));
+    x = _mm512_inserti32x4(x, v_four_words(p + 4 * s, s), 1);
+    x = _mm512_inserti32x4(x, v_four_words(p + 8 * s, s), 2);
+    return (vu)_mm512_inserti32x4(x, v_four_words(p + 12 * s, s), 3);
 }
 
 /* Largest magnitude of 32 values. */
