@@ -22,7 +22,7 @@ struct cama_model {
     engine *engine; /* NULL unless CAMA_OPEN_ALL */
     engine_opts eo;
     engine_bytes planned;
-    bool in_memory; /* the weights were read into this process */
+    bool in_memory;   /* the weights were read into this process */
     engine_stat stat; /* as of the opening: the names in it */
     sched *sched;     /* made by the first answer */
     tmpl *tmpl;       /* parsed by the first prompt */

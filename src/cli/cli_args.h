@@ -42,7 +42,7 @@ typedef struct cli_args {
     uint32_t chunk;
     bool verbose, json, special, no_bos, tensors, plan, template_, help;
     int kv_type, activations, weights; /* of the choices in the table, which are the enums' order */
-    char **pos;               /* [n_pos] positional arguments, in argv */
+    char **pos;                        /* [n_pos] positional arguments, in argv */
     int n_pos;
 } cli_args;
 
