@@ -1,13 +1,13 @@
 #include "base/filemap.h"
 
-#include "base/plat.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/plat.h"
 
 #define READ_BYTES ((size_t)64 << 20) /* one read; some systems refuse more than 2 GiB */
 
