@@ -10,7 +10,7 @@
 typedef struct filemap {
     const uint8_t *bytes; /* NULL for an empty file */
     size_t n_bytes;
-    int fd;     /* for filemap_load, while is_open */
+    int fd; /* for filemap_load, while is_open */
     bool is_open;
 } filemap;
 
@@ -21,7 +21,8 @@ void filemap_close(filemap *m); /* accepts NULL and a map that filemap_open fail
 /* Reads the file into memory of this process, at the addresses where it was mapped: pointers into
  * it stay good. Huge pages stand behind it where the system has them, so that reading it all again
  * and again misses no translation. Costs n_bytes of memory and one pass over the file. No other
- * thread may read the bytes meanwhile. CAMA_ERR_IO (file cut short), CAMA_ERR_NOMEM: still mapped. */
+ * thread may read the bytes meanwhile. CAMA_ERR_IO (file cut short), CAMA_ERR_NOMEM: still
+ * mapped. */
 cama_err filemap_load(filemap *m, err_info *err);
 
 #endif

@@ -20,25 +20,26 @@ typedef uint64_t engine_ticket;
 #define ENGINE_MAX_SEQ 4096
 
 typedef struct engine_opts {
-    uint32_t n_ctx;       /* tokens of one sequence; 0: the model's own, at most 4096 */
-    uint32_t n_seq;       /* sequences that may run at full n_ctx together; >= 1 */
-    uint32_t n_batch;     /* most rows of a submit (prefill chunk + decode rows); 0: 512 */
-    uint32_t n_thread;    /* 0: plat_n_cpu */
-    quant_type k_type, v_type; /* KV cache: F16 (what engine_opts_init gives), F32, BF16, Q8_0, Q4_0 */
-    kern_form activations;     /* KERN_I8 (default) or KERN_F32 */
-    uint32_t cpu;         /* kernel tiers allowed; UINT32_MAX: what the machine has */
-    uint64_t max_bytes;   /* memory that may be taken; 0: plat_memory_available */
+    uint32_t n_ctx;    /* tokens of one sequence; 0: the model's own, at most 4096 */
+    uint32_t n_seq;    /* sequences that may run at full n_ctx together; >= 1 */
+    uint32_t n_batch;  /* most rows of a submit (prefill chunk + decode rows); 0: 512 */
+    uint32_t n_thread; /* 0: plat_n_cpu */
+    quant_type k_type; /* KV cache: F16 (what engine_opts_init gives), F32, BF16, Q8_0, Q4_0 */
+    quant_type v_type;
+    kern_form activations; /* KERN_I8 (default) or KERN_F32 */
+    uint32_t cpu;          /* kernel tiers allowed; UINT32_MAX: what the machine has */
+    uint64_t max_bytes;    /* memory that may be taken; 0: plat_memory_available */
 } engine_opts;
 
 engine_opts engine_opts_init(void);
 
 typedef struct engine_bytes {
-    uint64_t weights;  /* mapped file */
+    uint64_t weights; /* mapped file */
     uint64_t kv;
     uint64_t scratch;
     uint64_t total;
-    uint64_t available; /* what was compared with */
-    uint32_t n_ctx;     /* that was planned */
+    uint64_t available;  /* what was compared with */
+    uint32_t n_ctx;      /* that was planned */
     uint32_t n_ctx_fits; /* the largest that would fit; 0: not even the weights */
 } engine_bytes;
 
@@ -53,9 +54,9 @@ typedef enum engine_source { ENGINE_TOKEN, ENGINE_PREV, ENGINE_EMBED } engine_so
 typedef struct engine_row {
     int32_t seq;
     engine_source source;
-    int32_t id;          /* TOKEN: token id; EMBED: index of an embedding row; PREV: the id chosen by greedy in the last step */
+    int32_t id; /* TOKEN: itself; EMBED: index of an embedding row; PREV: what greedy chose last */
     int32_t pos[4];      /* text: all equal */
-    int32_t visible_end; /* first index not visible: pos + 1 when causal; the end of the span otherwise */
+    int32_t visible_end; /* first index not visible: pos + 1 when causal, or the span's end */
     int32_t adapter;     /* adapter set, 0: none */
     uint32_t flags;
 } engine_row;
@@ -63,10 +64,10 @@ typedef struct engine_row {
 typedef struct engine_batch {
     const engine_row *rows;
     size_t n_row;
-    const float *embeds;   /* [n_embed][n_embd], for ENGINE_EMBED rows */
+    const float *embeds; /* [n_embed][n_embd], for ENGINE_EMBED rows */
     size_t n_embed;
-    uint32_t n_candidate;  /* for ENGINE_CANDIDATES */
-    const int32_t *ids;    /* extra ids whose raw logits are wanted in every CANDIDATES row */
+    uint32_t n_candidate; /* for ENGINE_CANDIDATES */
+    const int32_t *ids;   /* extra ids whose raw logits are wanted in every CANDIDATES row */
     size_t n_id;
 } engine_batch;
 
@@ -76,12 +77,12 @@ typedef struct engine_cand {
 } engine_cand;
 
 typedef struct engine_out {
-    size_t row;               /* index in the batch */
+    size_t row; /* index in the batch */
     int32_t seq;
-    const float *logits;      /* or NULL */
-    const engine_cand *cand;  /* best first; ties: lower id first; then those of ids, in their order */
-    size_t n_cand;            /* without the listed ids */
-    float logsumexp;          /* over the whole vocabulary */
+    const float *logits;     /* or NULL */
+    const engine_cand *cand; /* best first (ties: lower id), then those of ids */
+    size_t n_cand;           /* without the listed ids */
+    float logsumexp;         /* over the whole vocabulary */
     const float *hidden;
     const float *pooled;
 } engine_out;
@@ -94,8 +95,8 @@ typedef struct engine_outs {
 typedef struct engine_stat {
     engine_bytes bytes;
     uint32_t n_seq_alive;
-    uint64_t n_token_free; /* tokens that fit into free pages of the fullest group */
-    char device[96];       /* "cpu: AMD EPYC, 2 threads, avx512-vnni" */
+    uint64_t n_token_free;   /* tokens that fit into free pages of the fullest group */
+    char device[96];         /* "cpu: AMD EPYC, 2 threads, avx512-vnni" */
     const char *activations; /* "int8" or "f32" */
 } engine_stat;
 
@@ -103,18 +104,19 @@ typedef struct engine_vt {
     const char *name;
     /* 0: cannot run it, and why; higher fits better. */
     int (*probe)(const model_desc *m, err_info *why);
-    /* CAMA_ERR_NO_FIT with figures and the largest context that would fit; *out is filled then too. */
+    /* CAMA_ERR_NO_FIT with figures and the largest context that would fit; *out is filled too. */
     cama_err (*plan)(const model_desc *m, const engine_opts *o, engine_bytes *out, err_info *err);
     cama_err (*open)(const model_desc *m, const engine_opts *o, engine **out, err_info *err);
     void (*close)(engine *e);
-    /* A sequence sharing the first n_keep tokens of `from` (-1: empty). CAMA_ERR_LIMIT when none is free. */
+    /* A sequence sharing the first n_keep tokens of `from` (-1: empty). CAMA_ERR_LIMIT: none is
+     * free. */
     cama_err (*seq_fork)(engine *e, int32_t from, int32_t n_keep, int32_t *out_seq);
     /* Back to `want` tokens; *out_got <= want is the last position that can be restored (recurrent
      * state, windows): the caller feeds the rest again. */
     cama_err (*seq_rewind)(engine *e, int32_t seq, int32_t want, int32_t *out_got);
     void (*seq_free)(engine *e, int32_t seq);
-    /* CAMA_ERR_ARG: a row breaks the rules above; CAMA_ERR_CONTEXT: past n_ctx; CAMA_ERR_LIMIT: no free
-     * KV page (nothing was changed: free a sequence and submit again). */
+    /* CAMA_ERR_ARG: a row breaks the rules above; CAMA_ERR_CONTEXT: past n_ctx; CAMA_ERR_LIMIT: no
+     * free KV page (nothing was changed: free a sequence and submit again). */
     cama_err (*submit)(engine *e, const engine_batch *b, engine_ticket *out, err_info *err);
     cama_err (*collect)(engine *e, engine_ticket t, engine_outs *out, err_info *err);
     void (*stat)(const engine *e, engine_stat *out);

@@ -25,13 +25,13 @@
 #define PLAN_MAX_WEIGHT 8
 
 /* What a weight is for. Fusion, LoRA, sharding, exactness reports and dumps key on it. */
-#define PLAN_ROLES(X)                                                                              \
-    X(EMBED)                                                                                       \
-    X(NORM)                                                                                        \
-    X(Q) X(K) X(V) X(QKV) X(O) X(GATE) X(UP) X(GATE_UP) X(DOWN) X(ROUTER) X(EXPERT_GATE)           \
-        X(EXPERT_UP) X(EXPERT_DOWN) X(SHARED_GATE) X(SHARED_UP) X(SHARED_DOWN) X(Q_A) X(Q_B)       \
-            X(KV_A) X(K_B) X(V_B) X(SSM_IN) X(SSM_OUT) X(SSM_GATE) X(SSM_PARAM) X(CONV) X(HEAD)    \
-                X(POOL) X(OTHER)
+/* clang-format off */
+#define PLAN_ROLES(X)                                                                        \
+    X(EMBED) X(NORM) X(Q) X(K) X(V) X(QKV) X(O) X(GATE) X(UP) X(GATE_UP) X(DOWN) X(ROUTER)   \
+    X(EXPERT_GATE) X(EXPERT_UP) X(EXPERT_DOWN) X(SHARED_GATE) X(SHARED_UP) X(SHARED_DOWN)    \
+    X(Q_A) X(Q_B) X(KV_A) X(K_B) X(V_B)                                                      \
+    X(SSM_IN) X(SSM_OUT) X(SSM_GATE) X(SSM_PARAM) X(CONV) X(HEAD) X(POOL) X(OTHER)
+/* clang-format on */
 
 typedef enum plan_role {
 #define X(name) PLAN_ROLE_##name,

@@ -143,6 +143,7 @@ static tiling tile_run(const walk *w, const nat_seq_run *run)
     s.n_span = (hi + SPAN_TOKENS - 1) / SPAN_TOKENS - s.span0;
     const size_t room = NAT_PART_FLOATS / (s.n_span * w->a->par->dim_v);
     const size_t most = room < 1 ? 1 : min_size(room, NAT_QUERIES);
+    assert(w->group && run->n); /* the plan and the batch saw to it */
     s.n_query = min_size(w->group, most);
     s.n_row = min_size(run->n, most / s.n_query);
     s.n_block = (run->n + s.n_row - 1) / s.n_row;

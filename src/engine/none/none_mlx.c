@@ -7,7 +7,8 @@ static int probe(const model_desc *m, err_info *why)
     return 0;
 }
 
-static cama_err plan_none(const model_desc *m, const engine_opts *o, engine_bytes *out, err_info *err)
+static cama_err plan_none(const model_desc *m, const engine_opts *o, engine_bytes *out,
+                          err_info *err)
 {
     (void)m, (void)o, (void)out;
     return err_set(err, CAMA_ERR_UNSUPPORTED, "mlx: this build has no MLX engine");
