@@ -13,6 +13,7 @@
 #include "kern/kern.h"
 
 #include "kern_data.h"
+#include "limits.h"
 
 #define WEIGHT_BYTES ((size_t)192 << 20) /* well past the last cache */
 
@@ -30,52 +31,6 @@ static void *take(size_t n)
         exit(1);
     plat_hint_huge(p, n);
     return p;
-}
-
-/* Best of several sweeps over all of the buffer, in GB/s. */
-static double read_bandwidth(const uint64_t *p, size_t n)
-{
-    double best = 0;
-    volatile uint64_t sink;
-    for (int pass = 0; pass < 5; pass++) {
-        uint64_t s[8] = {0};
-        const double t0 = now();
-        for (size_t i = 0; i < n / 8; i += 64)
-            for (size_t j = 0; j < 64; j += 8)
-                s[j / 8] += p[i + j];
-        sink = s[0] + s[1] + s[2] + s[3] + s[4] + s[5] + s[6] + s[7];
-        const double rate = (double)n / (now() - t0) * 1e-9;
-        best = rate > best ? rate : best;
-    }
-    (void)sink;
-    return best;
-}
-
-/* 16 independent chains of vpdpbusd; 0 where the machine has none. */
-static double int8_peak(void)
-{
-#if defined(__x86_64__)
-    if (!(kern_cpu_detect() & KERN_CPU_AVX512))
-        return 0;
-    double best = 0;
-    for (int pass = 0; pass < 5; pass++) {
-        const double t0 = now();
-        for (int i = 0; i < 2000000; i++)
-            __asm__ volatile(
-                "vpdpbusd %%zmm30, %%zmm31, %%zmm16\n vpdpbusd %%zmm30, %%zmm31, %%zmm17\n"
-                "vpdpbusd %%zmm30, %%zmm31, %%zmm18\n vpdpbusd %%zmm30, %%zmm31, %%zmm19\n"
-                "vpdpbusd %%zmm30, %%zmm31, %%zmm20\n vpdpbusd %%zmm30, %%zmm31, %%zmm21\n"
-                "vpdpbusd %%zmm30, %%zmm31, %%zmm22\n vpdpbusd %%zmm30, %%zmm31, %%zmm23\n"
-                :
-                :
-                : "memory");
-        const double rate = 2000000.0 * 8 * 128 / (now() - t0) * 1e-9;
-        best = rate > best ? rate : best;
-    }
-    return best;
-#else
-    return 0;
-#endif
 }
 
 typedef struct setup {
@@ -151,10 +106,12 @@ int main(int argc, char **argv)
     s.acts = take(s.k.acts_bytes(256, n_col) + s.k.acts_bytes(12, n_col));
     s.scratch = take(s.k.scratch_bytes(n_col));
     kern_data_floats(s.x, 256 * n_col, 1);
-    const double gb = read_bandwidth((const uint64_t *)(const void *)weights, WEIGHT_BYTES);
-    const double peak = int8_peak();
-    printf("tier %s, n_col %zu, one thread: read %.1f GB/s, vpdpbusd %.0f GOPS\n", s.k.tier, n_col,
-           gb, peak);
+    bench_limits limits;
+    bench_measure_limits(1, &limits);
+    const double gb = limits.read_gbs;
+    const double peak = limits.int8_gops;
+    printf("tier %s, n_col %zu, one thread: read %.1f GB/s, int8 %.0f GOPS\n", s.k.tier, n_col, gb,
+           peak);
     printf("format    GB/s, 1, 2, 3 rows                      GOPS, 4, 8, 12, 256 rows\n");
     for (quant_type t = 0; t < QUANT_N_TYPE; t++) {
         bool wanted = argc <= 3 && quant_table[t].is_weight;

@@ -1,8 +1,8 @@
 # bench/: the driver that runs cama and a peer in turn, the writer of synthetic models, and the speed
 # of single kernels.
 if(EXISTS ${CMAKE_SOURCE_DIR}/bench/kern_bench.c AND TARGET room_kern)
-    add_executable(kern_bench bench/kern_bench.c)
-    target_include_directories(kern_bench PRIVATE tests/kern)
+    add_executable(kern_bench bench/kern_bench.c bench/limits.c)
+    target_include_directories(kern_bench PRIVATE bench tests/kern)
     target_link_libraries(kern_bench PRIVATE room_kern)
 endif()
 if(NOT TARGET room_cama OR NOT TARGET room_bench)
