@@ -5,9 +5,8 @@
 #include <string.h>
 
 #define PATH_BYTES 1024
-#define V1_NO_LIMIT                                                                                \
-    (UINT64_C(1) << 60) /* version 1 writes "none" as a huge, page-rounded number                  \
-                         */
+/* Version 1 writes "none" as a huge, page-rounded number. */
+#define V1_NO_LIMIT (UINT64_C(1) << 60)
 
 typedef struct group {
     char dir[PATH_BYTES]; /* of the group that is being looked at */
@@ -90,8 +89,8 @@ static void look_v2(const group *g, cgroup_limits *out)
     uint64_t max;
     uint64_t used = 0;
     if (read_u64(g, "memory.max", &max)) {
-        (void)read_u64(g, "memory.current",
-                       &used); /* absent: 0, and the limit itself still counts */
+        /* absent: 0, and the limit itself still counts */
+        (void)read_u64(g, "memory.current", &used);
         take_memory(out, max, used, file_cache(g, ""));
     }
 }

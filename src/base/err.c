@@ -1,10 +1,10 @@
 #include "base/err.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #undef err_set /* macros for static analysis only: see err.h */
+#undef err_vset
 #undef err_wrap
 
 /* vsnprintf cuts at a byte; step back so that the text stays valid UTF-8. */
@@ -30,15 +30,21 @@ static void format_into(char *text, const char *fmt, va_list args)
         trim_cut_character(text, ERR_TEXT_BYTES - 1);
 }
 
-cama_err err_set(err_info *err, cama_err code, const char *fmt, ...)
+cama_err err_vset(err_info *err, cama_err code, const char *fmt, va_list args)
 {
     if (!err)
         return code;
+    format_into(err->text, fmt, args);
+    err->code = code;
+    return code;
+}
+
+cama_err err_set(err_info *err, cama_err code, const char *fmt, ...)
+{
     va_list args;
     va_start(args, fmt);
-    format_into(err->text, fmt, args);
+    (void)err_vset(err, code, fmt, args); /* gives the code back */
     va_end(args);
-    err->code = code;
     return code;
 }
 

@@ -7,6 +7,8 @@
 #ifndef BASE_ERR_H
 #define BASE_ERR_H
 
+#include <stdarg.h>
+
 #include "cama.h"
 
 #define ERR_TEXT_BYTES CAMA_ERROR_BYTES
@@ -21,12 +23,15 @@ typedef cama_error err_info; /* its text is cut at a whole UTF-8 character */
 
 /* Fills *err (when not NULL) and returns code, so that a failing path is one line. */
 cama_err err_set(err_info *err, cama_err code, const char *fmt, ...) ERR_PRINTF(3, 4);
+/* The same for a function that has `...` of its own. */
+cama_err err_vset(err_info *err, cama_err code, const char *fmt, va_list args) ERR_PRINTF(3, 0);
 
 /* Puts "fmt...: " before the text that a lower room left; code is kept and returned. */
 cama_err err_wrap(err_info *err, cama_err code, const char *fmt, ...) ERR_PRINTF(3, 4);
 
 #ifdef __clang_analyzer__ /* it does not look into err.c: what comes back is the code itself */
 #define err_set(err, code, ...) (err_set(err, code, __VA_ARGS__), (code))
+#define err_vset(err, code, fmt, args) (err_vset(err, code, fmt, args), (code))
 #define err_wrap(err, code, ...) (err_wrap(err, code, __VA_ARGS__), (code))
 #endif
 

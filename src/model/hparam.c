@@ -11,12 +11,10 @@ void model_key_fail(model_keys *k, cama_err e, const char *fmt, ...)
 {
     if (k->e)
         return;
-    char text[ERR_TEXT_BYTES];
     va_list args;
     va_start(args, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, args); /* err_set trims what was cut */
+    k->e = err_vset(k->err, e, fmt, args);
     va_end(args);
-    k->e = err_set(k->err, e, "%s", text);
 }
 
 /* "llama.block_count"; architectures' names are ours, so it fits. */

@@ -10,12 +10,10 @@ void model_bind_fail(model_bind *b, cama_err e, const char *fmt, ...)
 {
     if (b->e)
         return;
-    char text[ERR_TEXT_BYTES];
     va_list args;
     va_start(args, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, args); /* err_set trims what was cut */
+    b->e = err_vset(b->err, e, fmt, args);
     va_end(args);
-    b->e = err_set(b->err, e, "%s", text);
 }
 
 void *model_take(model_bind *b, size_t n, size_t size)

@@ -1,7 +1,6 @@
 #include "plan/plan_int.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 ops *ops_open(arena *a, size_t n_vocab, size_t n_embd, bool causal)
@@ -21,15 +20,12 @@ void ops_fail(ops *o, cama_err e, const char *fmt, ...)
 {
     if (!o || o->err.code)
         return;
-    char text[ERR_TEXT_BYTES];
     va_list args;
     va_start(args, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, args); /* err_set trims what was cut */
+    (void)err_vset(&o->err, e, fmt, args);
     va_end(args);
     if (o->layer >= 0)
-        (void)err_set(&o->err, e, "layer %d: %s", o->layer, text);
-    else
-        (void)err_set(&o->err, e, "%s", text);
+        (void)err_wrap(&o->err, e, "layer %d", o->layer);
 }
 
 size_t ops_width(const ops_val *x)

@@ -55,6 +55,32 @@ static void long_texts_are_cut_at_a_character(void **state)
     }
 }
 
+ERR_PRINTF(2, 3)
+static cama_err told(err_info *err, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    const cama_err e = err_vset(err, CAMA_ERR_FORMAT, fmt, args);
+    va_end(args);
+    return e;
+}
+
+/* A function with arguments of its own loses no half character on the way. */
+static void texts_are_set_from_a_list(void **state)
+{
+    (void)state;
+    err_info err;
+    char text[ERR_TEXT_BYTES + 8];
+    for (size_t i = 0; i + 3 < sizeof text; i += 3)
+        memcpy(text + i, "\xE2\x82\xAC", 4);
+    assert_int_equal(told(NULL, "nobody listens"), CAMA_ERR_FORMAT);
+    assert_int_equal(told(&err, "%d past %s", 9, "8"), CAMA_ERR_FORMAT);
+    assert_string_equal(err.text, "9 past 8");
+    assert_int_equal(told(&err, "x%s", text), CAMA_ERR_FORMAT);
+    assert_true(utf8_valid(err.text, strlen(err.text)));
+    assert_in_range(strlen(err.text), ERR_TEXT_BYTES - 4, ERR_TEXT_BYTES - 1);
+}
+
 static void checked_arithmetic(void **state)
 {
     (void)state;
@@ -114,6 +140,7 @@ int main(void)
         cmocka_unit_test(every_code_has_a_text_and_a_status),
         cmocka_unit_test(texts_are_set_and_wrapped),
         cmocka_unit_test(long_texts_are_cut_at_a_character),
+        cmocka_unit_test(texts_are_set_from_a_list),
         cmocka_unit_test(checked_arithmetic),
         cmocka_unit_test(the_clock_goes_forward),
         cmocka_unit_test(files_are_mapped_or_refused),
