@@ -47,6 +47,10 @@ typedef enum gguf_type {
     GGUF_N_TYPE
 } gguf_type;
 
+/* Bytes of one value, 0 for strings and arrays; "u8", "string". type < GGUF_N_TYPE. */
+size_t gguf_type_bytes(gguf_type type);
+const char *gguf_type_name(gguf_type type);
+
 typedef struct gguf_str {
     const char *text; /* not terminated; any bytes */
     size_t n;

@@ -137,14 +137,28 @@ cama_err gguf_get_u64(const gguf_file *f, const char *key, uint64_t *out, err_in
     return kv ? gguf_kv_u64(kv, out, err) : CAMA_ERR_NOT_FOUND;
 }
 
+/* The single number at key; CAMA_ERR_NOT_FOUND when there is none, without a text. */
+static cama_err find_scalar(const gguf_file *f, const char *key, const gguf_kv **out_kv,
+                            number *out, err_info *err)
+{
+    *out_kv = gguf_find(f, key);
+    return *out_kv ? scalar(*out_kv, out, err) : CAMA_ERR_NOT_FOUND;
+}
+
+/* The same for element i of what may be an array. */
+static cama_err find_element(const gguf_file *f, const char *key, uint64_t i,
+                             const gguf_kv **out_kv, number *out, err_info *err)
+{
+    *out_kv = gguf_find(f, key);
+    return *out_kv ? number_at(*out_kv, i, out, err) : CAMA_ERR_NOT_FOUND;
+}
+
 cama_err gguf_get_i64(const gguf_file *f, const char *key, int64_t *out, err_info *err)
 {
-    const gguf_kv *kv = gguf_find(f, key);
-    if (!kv)
-        return CAMA_ERR_NOT_FOUND;
+    const gguf_kv *kv;
     number v;
     number n;
-    const cama_err e = scalar(kv, &v, err);
+    const cama_err e = find_scalar(f, key, &kv, &v, err);
     if (e)
         return e;
     if (!as_integer(&v, &n) || n.mag > (uint64_t)INT64_MAX + (n.neg ? 1 : 0))
@@ -156,22 +170,18 @@ cama_err gguf_get_i64(const gguf_file *f, const char *key, int64_t *out, err_inf
 
 cama_err gguf_get_f64(const gguf_file *f, const char *key, double *out, err_info *err)
 {
-    const gguf_kv *kv = gguf_find(f, key);
-    if (!kv)
-        return CAMA_ERR_NOT_FOUND;
+    const gguf_kv *kv;
     number v;
-    const cama_err e = scalar(kv, &v, err);
+    const cama_err e = find_scalar(f, key, &kv, &v, err);
     return e ? e : give_f64(kv, &v, out, err);
 }
 
 cama_err gguf_get_bool(const gguf_file *f, const char *key, bool *out, err_info *err)
 {
-    const gguf_kv *kv = gguf_find(f, key);
-    if (!kv)
-        return CAMA_ERR_NOT_FOUND;
+    const gguf_kv *kv;
     number v;
     number n;
-    const cama_err e = scalar(kv, &v, err);
+    const cama_err e = find_scalar(f, key, &kv, &v, err);
     if (e)
         return e;
     if (!as_integer(&v, &n) || n.mag > 1 || (n.neg && n.mag))
@@ -195,21 +205,17 @@ cama_err gguf_get_str(const gguf_file *f, const char *key, gguf_str *out, err_in
 cama_err gguf_get_u64_at(const gguf_file *f, const char *key, uint64_t i, uint64_t *out,
                          err_info *err)
 {
-    const gguf_kv *kv = gguf_find(f, key);
-    if (!kv)
-        return CAMA_ERR_NOT_FOUND;
+    const gguf_kv *kv;
     number v;
-    const cama_err e = number_at(kv, i, &v, err);
+    const cama_err e = find_element(f, key, i, &kv, &v, err);
     return e ? e : give_u64(kv, &v, out, err);
 }
 
 cama_err gguf_get_f64_at(const gguf_file *f, const char *key, uint64_t i, double *out,
                          err_info *err)
 {
-    const gguf_kv *kv = gguf_find(f, key);
-    if (!kv)
-        return CAMA_ERR_NOT_FOUND;
+    const gguf_kv *kv;
     number v;
-    const cama_err e = number_at(kv, i, &v, err);
+    const cama_err e = find_element(f, key, i, &kv, &v, err);
     return e ? e : give_f64(kv, &v, out, err);
 }

@@ -39,8 +39,8 @@ typedef struct gguf_cursor {
     size_t at; /* <= n */
 } gguf_cursor;
 
-/* CAMA_OK when k more bytes are there; else a text with both figures. */
-cama_err gguf_need(const gguf_cursor *c, uint64_t k, err_info *err);
+/* Each moves on by what it read. CAMA_ERR_FORMAT past the file's end, CAMA_ERR_LIMIT past the
+ * metadata's; *out is then untouched. */
 cama_err gguf_read_u32(gguf_cursor *c, uint32_t *out, err_info *err);
 cama_err gguf_read_u64(gguf_cursor *c, uint64_t *out, err_info *err);
 cama_err gguf_read_str(gguf_cursor *c, gguf_str *out, err_info *err);
@@ -65,9 +65,5 @@ cama_err gguf_read_shards(gguf_file *f, const char *path, err_info *err);
 const gguf_kv *gguf_find_in(const gguf_header *h, const char *key);
 /* CAMA_ERR_FORMAT when kv is no integer in 0..2^64-1. */
 cama_err gguf_kv_u64(const gguf_kv *kv, uint64_t *out, err_info *err);
-
-/* Bytes of one value, 0 for strings and arrays; "u8", "string". type < GGUF_N_TYPE. */
-size_t gguf_type_bytes(gguf_type type);
-const char *gguf_type_name(gguf_type type);
 
 #endif

@@ -52,7 +52,8 @@ gguf_shown gguf_show(gguf_str s)
     return out;
 }
 
-cama_err gguf_need(const gguf_cursor *c, uint64_t k, err_info *err)
+/* CAMA_OK when k more bytes are there; else a text with both figures. */
+static cama_err need(const gguf_cursor *c, uint64_t k, err_info *err)
 {
     if (k <= c->n - c->at)
         return CAMA_OK;
@@ -65,7 +66,7 @@ cama_err gguf_need(const gguf_cursor *c, uint64_t k, err_info *err)
 
 cama_err gguf_read_u32(gguf_cursor *c, uint32_t *out, err_info *err)
 {
-    const cama_err e = gguf_need(c, 4, err);
+    const cama_err e = need(c, 4, err);
     if (e)
         return e;
     memcpy(out, c->bytes + c->at, 4);
@@ -75,7 +76,7 @@ cama_err gguf_read_u32(gguf_cursor *c, uint32_t *out, err_info *err)
 
 cama_err gguf_read_u64(gguf_cursor *c, uint64_t *out, err_info *err)
 {
-    const cama_err e = gguf_need(c, 8, err);
+    const cama_err e = need(c, 8, err);
     if (e)
         return e;
     memcpy(out, c->bytes + c->at, 8);
@@ -93,7 +94,7 @@ cama_err gguf_read_str(gguf_cursor *c, gguf_str *out, err_info *err)
         return err_set(err, CAMA_ERR_LIMIT,
                        "a string of %" PRIu64 " bytes at byte %zu, the limit is %u", n, c->at - 8,
                        GGUF_MAX_STRING_BYTES);
-    e = gguf_need(c, n, err);
+    e = need(c, n, err);
     if (e)
         return e;
     *out = (gguf_str){.text = (const char *)c->bytes + c->at, .n = (size_t)n};
@@ -115,7 +116,7 @@ static cama_err check_bools(const gguf_kv *kv, err_info *err)
 static cama_err read_strings(gguf_cursor *c, arena *a, gguf_kv *kv, err_info *err)
 {
     /* each costs 8 bytes of length, so the index is at most twice as large as what is left */
-    cama_err e = gguf_need(c, kv->n * 8, err);
+    cama_err e = need(c, kv->n * 8, err);
     if (e)
         return e;
     gguf_str *strings = arena_take_array(a, (size_t)kv->n, sizeof *strings);
@@ -140,7 +141,7 @@ static cama_err read_values(gguf_cursor *c, arena *a, gguf_kv *kv, err_info *err
     if (kv->elem == GGUF_STRING)
         return read_strings(c, a, kv, err);
     const uint64_t n_bytes = kv->n * gguf_type_bytes(kv->elem); /* at most 2^33 */
-    const cama_err e = gguf_need(c, n_bytes, err);
+    const cama_err e = need(c, n_bytes, err);
     if (e)
         return e;
     c->at += (size_t)n_bytes;
