@@ -48,7 +48,7 @@ static void assign_attr(trun *r, const tnode *target, tval value)
         (void)tmpl_dict_put(r, space.u.dict, tmpl_str_val(target->text), value); /* likewise */
 }
 
-void tmpl_assign(trun *r, const tnode *target, tval value)
+static void assign(trun *r, const tnode *target, tval value)
 {
     if (r->fail)
         return;
@@ -71,7 +71,7 @@ void tmpl_assign(trun *r, const tnode *target, tval value)
         return;
     }
     for (size_t i = 0; i < l->n; i++)
-        tmpl_assign(r, target->kids[i], l->items[i]);
+        assign(r, target->kids[i], l->items[i]);
 }
 
 /* ---- for ---- */
@@ -95,7 +95,7 @@ static tlist *filter_items(trun *r, const tnode *n, tlist *items)
         if (!s)
             break;
         r->scope = s;
-        tmpl_assign(r, n->kids[0], items->items[i]);
+        assign(r, n->kids[0], items->items[i]);
         if (tmpl_truth(r, tmpl_eval(r, n->kids[2])))
             (void)tmpl_list_add(r, kept, items->items[i]); /* sticks in r */
     }
@@ -136,7 +136,7 @@ static tflow run_loop(trun *r, const tnode *n, tlist *all, int64_t depth0)
             break;
         r->scope = s;
         tmpl_set_var(r, NAME_LOOP, loop_val);
-        tmpl_assign(r, n->kids[0], mine->items[loop->i]);
+        assign(r, n->kids[0], mine->items[loop->i]);
         flow = tmpl_exec(r, n->kids[3]);
         whole |= flow == FLOW_NEXT;
     }
@@ -212,7 +212,7 @@ static tflow exec_set_block(trun *r, const tnode *n)
         return flow;
     if (n->b)
         v = tmpl_apply_filter(r, n->b, v);
-    tmpl_assign(r, n->a, v);
+    assign(r, n->a, v);
     return FLOW_NEXT;
 }
 
@@ -234,7 +234,7 @@ static tflow exec_with(trun *r, const tnode *n)
     for (size_t i = 0; s && i + 1 < n->n; i += 2) {
         const tval v = tmpl_eval(r, n->kids[i + 1]); /* sees the outside only */
         r->scope = s;
-        tmpl_assign(r, n->kids[i], v);
+        assign(r, n->kids[i], v);
         r->scope = outer;
     }
     if (!s || r->fail)
@@ -292,7 +292,7 @@ static tflow dispatch(trun *r, const tnode *n)
     case N_FOR:
         return exec_for(r, n);
     case N_SET:
-        tmpl_assign(r, n->a, tmpl_eval(r, n->b));
+        assign(r, n->a, tmpl_eval(r, n->b));
         return FLOW_NEXT;
     case N_SET_BLOCK:
         return exec_set_block(r, n);

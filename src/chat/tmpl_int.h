@@ -1,11 +1,11 @@
 /* tmpl_int.h - inside the template interpreter: values, tree, and the state of one render.
  *
- *     source -> tmpl_lex.c -> tokens -> tmpl_parse.c, tmpl_expr.c -> tnode tree (in the tmpl's
- * arena) tree + vars -> tmpl_exec.c (statements), tmpl_eval.c (expressions) -> text
+ *     source -> tmpl_lex.c -> tokens -> tmpl_parse.c, tmpl_expr.c -> tree of tnode
+ *     tree + vars -> tmpl_exec.c (statements), tmpl_eval.c (expressions) -> text
  *
- * Values follow Python, which is what templates are written for: strings are code points, bool is
- * a kind of int, lists and dicts are shared by reference. All that a render makes lives in the
- * arena of its trun and is dropped with it, so nothing is counted.
+ * The tree lies in the tmpl's arena. Values follow Python, which is what templates are written for:
+ * strings are code points, bool is a kind of int, lists and dicts are shared by reference. All that
+ * a render makes lives in the arena of its trun and is dropped with it, so nothing is counted.
  * Errors stick: the first tmpl_fail of a render (or a parse) is kept, every later step sees
  * r->fail and gives an undefined value at once, and the public function looks at the end.
  * Loops test r->fail; straight code need not.
@@ -73,8 +73,7 @@ typedef struct tbuiltin tbuiltin;
 
 struct tval {
     tkind kind;
-    bool markup; /* V_STR: markupsafe.Markup, which escapes what is added to it; V_TUPLE: of groupby
-                  */
+    bool markup; /* V_STR: markupsafe.Markup, escapes what is added to it; V_TUPLE: of groupby */
     union {
         const tundef *undef;
         bool b;
@@ -208,36 +207,37 @@ typedef enum tnode_kind {
     N_COMPARE
 } tnode_kind;
 
-typedef enum top { /* operators, also as tokens */
-                   OP_NONE,
-                   OP_ADD,
-                   OP_SUB,
-                   OP_MUL,
-                   OP_DIV,
-                   OP_FLOORDIV,
-                   OP_MOD,
-                   OP_POW,
-                   OP_TILDE,
-                   OP_EQ,
-                   OP_NE,
-                   OP_LT,
-                   OP_LE,
-                   OP_GT,
-                   OP_GE,
-                   OP_IN,
-                   OP_NOT_IN,
-                   OP_ASSIGN,
-                   OP_DOT,
-                   OP_COMMA,
-                   OP_COLON,
-                   OP_PIPE,
-                   OP_SEMICOLON,
-                   OP_LPAREN,
-                   OP_RPAREN,
-                   OP_LBRACKET,
-                   OP_RBRACKET,
-                   OP_LBRACE,
-                   OP_RBRACE
+/* Operators, also as tokens. */
+typedef enum top {
+    OP_NONE,
+    OP_ADD,
+    OP_SUB,
+    OP_MUL,
+    OP_DIV,
+    OP_FLOORDIV,
+    OP_MOD,
+    OP_POW,
+    OP_TILDE,
+    OP_EQ,
+    OP_NE,
+    OP_LT,
+    OP_LE,
+    OP_GT,
+    OP_GE,
+    OP_IN,
+    OP_NOT_IN,
+    OP_ASSIGN,
+    OP_DOT,
+    OP_COMMA,
+    OP_COLON,
+    OP_PIPE,
+    OP_SEMICOLON,
+    OP_LPAREN,
+    OP_RPAREN,
+    OP_LBRACKET,
+    OP_RBRACKET,
+    OP_LBRACE,
+    OP_RBRACE
 } top;
 
 typedef struct targs {
@@ -354,7 +354,6 @@ bool tmpl_is_name(const tparser *p, const char *word);
 bool tmpl_skip_op(tparser *p, top op);
 bool tmpl_skip_name(tparser *p, const char *word);
 bool tmpl_want_op(tparser *p, top op, const char *what);
-bool tmpl_want_name(tparser *p, const char *word);
 /* Appends to a list in the arena; cap is what a power of two above *n gives. */
 bool tmpl_push_node(tparser *p, tnode ***list, size_t *n, tnode *node);
 
@@ -371,8 +370,6 @@ tnode *tmpl_parse_tuple(tparser *p, unsigned how);
 /* A chain of filters, the first one without its '|' when value is NULL (set and filter blocks). */
 tnode *tmpl_parse_filter(tparser *p, tnode *value, bool inlined);
 tnode *tmpl_parse_unary(tparser *p);
-/* Checks that node can be assigned to. */
-bool tmpl_check_target(tparser *p, const tnode *node);
 /* All of the template; NULL with p->fail set. */
 tnode *tmpl_parse_body(tparser *p);
 
@@ -520,7 +517,6 @@ tval tmpl_get_path(trun *r, tval v, tval path, tval fallback);
 /* tmpl_eval.c, tmpl_exec.c, tmpl_call.c */
 tval tmpl_eval(trun *r, const tnode *n);
 tval tmpl_apply_filter(trun *r, const tnode *filter, tval value);
-void tmpl_assign(trun *r, const tnode *target, tval value);
 void tmpl_set_var(trun *r, uint32_t name, tval value);
 typedef enum tflow { FLOW_NEXT, FLOW_BREAK, FLOW_CONTINUE } tflow;
 tflow tmpl_exec(trun *r, const tnode *n);

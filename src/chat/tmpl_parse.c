@@ -113,7 +113,7 @@ bool tmpl_want_op(tparser *p, top op, const char *what)
     return tmpl_syntax(p, "expected '%s'", what) != NULL;
 }
 
-bool tmpl_want_name(tparser *p, const char *word)
+static bool want_name(tparser *p, const char *word)
 {
     if (!p->fail && tmpl_skip_name(p, word))
         return true;
@@ -136,7 +136,8 @@ bool tmpl_push_node(tparser *p, tnode ***list, size_t *n, tnode *node)
     return true;
 }
 
-bool tmpl_check_target(tparser *p, const tnode *n)
+/* Checks that node can be assigned to. */
+static bool check_target(tparser *p, const tnode *n)
 {
     if (n->kind == N_NAME)
         return n->name != NAME_LOOP || p->n_loop == 0 ||
@@ -144,7 +145,7 @@ bool tmpl_check_target(tparser *p, const tnode *n)
     if (n->kind != N_TUPLE && n->kind != N_LIST)
         return tmpl_syntax(p, "cannot assign to this expression") != NULL;
     for (size_t i = 0; i < n->n; i++) {
-        if (!tmpl_check_target(p, n->kids[i]))
+        if (!check_target(p, n->kids[i]))
             return false;
     }
     return true;
@@ -170,7 +171,7 @@ static tnode *parse_block(tparser *p, const char *end)
     if (!want_block_end(p))
         return NULL;
     tnode *body = parse_until(p, ends);
-    return body && tmpl_want_name(p, end) ? body : NULL;
+    return body && want_name(p, end) ? body : NULL;
 }
 
 /* a: condition; b: body; c: else (an N_IF for elif), or NULL. At the condition. */
@@ -202,7 +203,7 @@ static tnode *parse_if(tparser *p)
         if (!*link)
             return NULL;
     }
-    return tmpl_want_name(p, "endif") ? head : NULL;
+    return want_name(p, "endif") ? head : NULL;
 }
 
 /* kids: target, iterable, test or NULL, body, else or NULL; flag: recursive. */
@@ -217,7 +218,7 @@ static tnode *parse_for(tparser *p)
     n->n = 5;
     p->n_loop++; /* from the target on, which may not be called loop */
     kids[0] = tmpl_parse_tuple(p, TUPLE_STOP_IN | TUPLE_TARGET);
-    if (!kids[0] || !tmpl_check_target(p, kids[0]) || !tmpl_want_name(p, "in"))
+    if (!kids[0] || !check_target(p, kids[0]) || !want_name(p, "in"))
         return NULL;
     kids[1] = tmpl_parse_tuple(p, TUPLE_STOP_RECURSIVE);
     if (!kids[1])
@@ -237,7 +238,7 @@ static tnode *parse_for(tparser *p)
     if (tmpl_skip_name(p, "else"))
         kids[4] = parse_block(p, "endfor");
     else
-        return tmpl_want_name(p, "endfor") ? n : NULL;
+        return want_name(p, "endfor") ? n : NULL;
     return kids[4] ? n : NULL;
 }
 
@@ -264,7 +265,7 @@ static tnode *parse_set(tparser *p)
         n->a = attr;
     } else {
         n->a = tmpl_parse_tuple(p, TUPLE_TARGET);
-        if (!n->a || !tmpl_check_target(p, n->a))
+        if (!n->a || !check_target(p, n->a))
             return NULL;
     }
     if (tmpl_skip_op(p, OP_ASSIGN)) {
@@ -384,7 +385,7 @@ static tnode *parse_with(tparser *p)
         if (n->n && !tmpl_want_op(p, OP_COMMA, ","))
             return NULL;
         tnode *target = tmpl_parse_unary(p);
-        if (!target || !tmpl_check_target(p, target) || !tmpl_want_op(p, OP_ASSIGN, "="))
+        if (!target || !check_target(p, target) || !tmpl_want_op(p, OP_ASSIGN, "="))
             return NULL;
         tnode *value = tmpl_parse_expression(p);
         if (!value || !tmpl_push_node(p, &n->kids, &n->n, target) ||

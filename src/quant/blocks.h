@@ -80,7 +80,7 @@ struct quant_Q3_K {
 };
 struct quant_Q4_K {
     uint16_t d, dmin;
-    uint8_t scales[12]; /* 8 scales and 8 minima of 6 bits, see quant_scale_min_K */
+    uint8_t scales[12]; /* 8 scales and 8 minima of 6 bits, see scale_min_K in quant_k.c */
     uint8_t qs[128];
 };
 struct quant_Q5_K {
@@ -184,16 +184,5 @@ struct quant_NVFP4 {
     static_assert(sizeof(struct quant_##name) == (bytes), #name " block size");
 #include "quant/formats.def"
 #undef X
-
-/* The 16 signed scales of a Q3_K block, -32..31. */
-void quant_scales_Q3_K(const uint8_t packed[12], int8_t out[16]);
-/* Scale and minimum, 0..63 each, of sub-block s (0..7) of a Q4_K or Q5_K block. */
-void quant_scale_min_K(const uint8_t packed[12], int s, uint8_t *out_scale, uint8_t *out_min);
-
-/* What a nibble of MXFP4 and NVFP4 stands for, twofold; and half of the scale that goes with it, so
- * that value * scale is the weight. */
-extern const int8_t quant_fp4_values[16];
-float quant_half_e8m0(uint8_t e);
-float quant_half_ue4m3(uint8_t v);
 
 #endif

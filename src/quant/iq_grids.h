@@ -19,14 +19,6 @@ extern const uint16_t quant_grid_iq3_xxs[256];
 extern const uint16_t quant_grid_iq3_s[512];
 extern const uint16_t quant_grid_iq1_s[2048]; /* IQ1_M too */
 
-/* IQ2 and IQ1 codes 0..2, IQ3 codes 0..7 */
-extern const uint8_t quant_iq2_values[3];
-extern const int8_t quant_iq1_values[3];
-extern const uint8_t quant_iq3_xxs_values[8];
-extern const uint8_t quant_iq3_s_values[8];
-/* What the nibbles of IQ4_NL and IQ4_XS stand for. */
-extern const int8_t quant_iq4_values[16];
-
 /* The eight signs of a 7-bit sign code, bit k set for a negative value k: the number of minus signs
  * is always even, so that the eighth need not be stored. */
 static inline uint8_t quant_iq_signs(uint32_t code)

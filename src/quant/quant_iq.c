@@ -9,12 +9,12 @@
 #include "quant/f16.h"
 #include "quant/iq_grids.h"
 
-const uint8_t quant_iq2_values[3] = {8, 25, 43};
-const int8_t quant_iq1_values[3] = {-1, 0, 1};
-const uint8_t quant_iq3_xxs_values[8] = {4, 12, 20, 28, 36, 44, 52, 62};
-const uint8_t quant_iq3_s_values[8] = {1, 3, 5, 7, 9, 11, 13, 15};
-const int8_t quant_iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                     1,    13,   25,  38,  53,  69,  89,  113};
+static const uint8_t iq2_values[3] = {8, 25, 43};
+static const int8_t iq1_values[3] = {-1, 0, 1};
+static const uint8_t iq3_xxs_values[8] = {4, 12, 20, 28, 36, 44, 52, 62};
+static const uint8_t iq3_s_values[8] = {1, 3, 5, 7, 9, 11, 13, 15};
+static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                      1,    13,   25,  38,  53,  69,  89,  113};
 
 #define IQ1_DELTA 0.125f
 
@@ -29,7 +29,7 @@ static uint32_t load_u32(const void *p)
 static void put_iq2(uint16_t entry, uint8_t signs, float scale, float *out)
 {
     for (int k = 0; k < 8; k++) {
-        const float v = scale * (float)quant_iq2_values[entry >> (2 * k) & 3];
+        const float v = scale * (float)iq2_values[entry >> (2 * k) & 3];
         out[k] = signs >> k & 1 ? -v : v;
     }
 }
@@ -46,7 +46,7 @@ static void put_iq3(uint16_t entry, const uint8_t values[8], int signs, float sc
 static void put_iq1(uint16_t entry, float delta, float scale, float *out)
 {
     for (int k = 0; k < 8; k++)
-        out[k] = scale * ((float)quant_iq1_values[entry >> (2 * k) & 3] + delta);
+        out[k] = scale * ((float)iq1_values[entry >> (2 * k) & 3] + delta);
 }
 
 void quant_deq_IQ2_XXS(const void *block, float *out)
@@ -98,8 +98,8 @@ void quant_deq_IQ3_XXS(const void *block, float *out)
         const float scale = d * (0.5f + (float)(word >> 28)) * 0.5f;
         const int signs = quant_iq_signs(word >> (7 * (g % 4)) & 127);
         for (int t = 0; t < 2; t++)
-            put_iq3(quant_grid_iq3_xxs[b->qs[2 * g + t]], quant_iq3_xxs_values, signs >> (4 * t),
-                    scale, out + 8 * g + 4 * t);
+            put_iq3(quant_grid_iq3_xxs[b->qs[2 * g + t]], iq3_xxs_values, signs >> (4 * t), scale,
+                    out + 8 * g + 4 * t);
     }
 }
 
@@ -113,7 +113,7 @@ void quant_deq_IQ3_S(const void *block, float *out)
         const float scale = d * (float)(1 + 2 * nibble);
         for (int t = 0; t < 2; t++) {
             const int high = b->qh[s] >> (2 * (g % 4) + t) & 1;
-            put_iq3(quant_grid_iq3_s[b->qs[2 * g + t] | high << 8], quant_iq3_s_values,
+            put_iq3(quant_grid_iq3_s[b->qs[2 * g + t] | high << 8], iq3_s_values,
                     b->signs[g] >> (4 * t), scale, out + 8 * g + 4 * t);
         }
     }
@@ -152,8 +152,8 @@ void quant_deq_IQ1_M(const void *block, float *out)
 static void put_iq4(const uint8_t qs[16], float scale, float *out)
 {
     for (int j = 0; j < 16; j++) {
-        out[j] = scale * (float)quant_iq4_values[qs[j] & 15];
-        out[j + 16] = scale * (float)quant_iq4_values[qs[j] >> 4];
+        out[j] = scale * (float)iq4_values[qs[j] & 15];
+        out[j + 16] = scale * (float)iq4_values[qs[j] >> 4];
     }
 }
 

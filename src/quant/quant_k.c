@@ -21,7 +21,8 @@ void quant_deq_Q2_K(const void *block, float *out)
     }
 }
 
-void quant_scales_Q3_K(const uint8_t packed[12], int8_t out[16])
+/* The 16 signed scales of a Q3_K block, -32..31. */
+static void scales_Q3_K(const uint8_t packed[12], int8_t out[16])
 {
     for (int s = 0; s < 16; s++) {
         const int low = s < 8 ? packed[s] & 15 : packed[s - 8] >> 4;
@@ -35,7 +36,7 @@ void quant_deq_Q3_K(const void *block, float *out)
     const struct quant_Q3_K *b = block;
     const float d = f16_to_f32(b->d);
     int8_t scales[16];
-    quant_scales_Q3_K(b->scales, scales);
+    scales_Q3_K(b->scales, scales);
     for (int e = 0; e < 256; e++) {
         const int half = e / 128;
         const int r = e % 128;
@@ -45,7 +46,8 @@ void quant_deq_Q3_K(const void *block, float *out)
     }
 }
 
-void quant_scale_min_K(const uint8_t packed[12], int s, uint8_t *out_scale, uint8_t *out_min)
+/* Scale and minimum, 0..63 each, of sub-block s (0..7) of a Q4_K or Q5_K block. */
+static void scale_min_K(const uint8_t packed[12], int s, uint8_t *out_scale, uint8_t *out_min)
 {
     if (s < 4) {
         *out_scale = packed[s] & 63;
@@ -65,7 +67,7 @@ static void deq_affine_k(const uint16_t d_dmin[2], const uint8_t scales[12], con
     for (int s = 0; s < 8; s++) {
         uint8_t sc;
         uint8_t mn;
-        quant_scale_min_K(scales, s, &sc, &mn);
+        scale_min_K(scales, s, &sc, &mn);
         const float scale = d * (float)sc;
         const float min = dmin * (float)mn;
         for (int l = 0; l < 32; l++) {

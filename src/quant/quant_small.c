@@ -57,10 +57,10 @@ void quant_deq_Q2_0(const void *block, float *out)
 
 /* E2M1 twofold, so that the values are whole; the scales below are halved in return. Code 8 is a
  * minus zero that ggml keeps as plain 0, and so do we. */
-const int8_t quant_fp4_values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+static const int8_t fp4_values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 /* 2^(e - 128); subnormal for e of 0 and 1, and thus made from bits. */
-float quant_half_e8m0(uint8_t e)
+static float half_e8m0(uint8_t e)
 {
     const uint32_t bits = e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23;
     float out;
@@ -69,7 +69,7 @@ float quant_half_e8m0(uint8_t e)
 }
 
 /* Half of an unsigned E4M3 (the sign bit is not looked at); what would be NaN is 0. */
-float quant_half_ue4m3(uint8_t v)
+static float half_ue4m3(uint8_t v)
 {
     if (v == 0x7F)
         return 0.0f;
@@ -83,10 +83,10 @@ float quant_half_ue4m3(uint8_t v)
 void quant_deq_MXFP4(const void *block, float *out)
 {
     const struct quant_MXFP4 *b = block;
-    const float scale = quant_half_e8m0(b->e);
+    const float scale = half_e8m0(b->e);
     for (int j = 0; j < 16; j++) {
-        out[j] = (float)quant_fp4_values[b->qs[j] & 15] * scale;
-        out[j + 16] = (float)quant_fp4_values[b->qs[j] >> 4] * scale;
+        out[j] = (float)fp4_values[b->qs[j] & 15] * scale;
+        out[j + 16] = (float)fp4_values[b->qs[j] >> 4] * scale;
     }
 }
 
@@ -94,11 +94,11 @@ void quant_deq_NVFP4(const void *block, float *out)
 {
     const struct quant_NVFP4 *b = block;
     for (int s = 0; s < 4; s++) {
-        const float scale = quant_half_ue4m3(b->d[s]);
+        const float scale = half_ue4m3(b->d[s]);
         for (int j = 0; j < 8; j++) {
             const uint8_t byte = b->qs[8 * s + j];
-            out[16 * s + j] = (float)quant_fp4_values[byte & 15] * scale;
-            out[16 * s + j + 8] = (float)quant_fp4_values[byte >> 4] * scale;
+            out[16 * s + j] = (float)fp4_values[byte & 15] * scale;
+            out[16 * s + j + 8] = (float)fp4_values[byte >> 4] * scale;
         }
     }
 }

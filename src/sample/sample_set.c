@@ -49,6 +49,13 @@ static void offer(sample_item *item, size_t n, const sample_item *x)
     sift_down(item, n, 0, false);
 }
 
+static void sort(sample_set *s)
+{
+    if (!s->sorted)
+        qsort(s->item, s->n, sizeof *s->item, compare);
+    s->sorted = true;
+}
+
 void set_take_best(sample_set *s, const float *logits, size_t n_vocab, size_t k)
 {
     for (size_t i = 0; i < n_vocab; i++) {
@@ -62,14 +69,7 @@ void set_take_best(sample_set *s, const float *logits, size_t n_vocab, size_t k)
     }
     s->n = k < n_vocab ? k : n_vocab;
     s->sorted = false;
-    set_sort(s);
-}
-
-void set_sort(sample_set *s)
-{
-    if (!s->sorted)
-        qsort(s->item, s->n, sizeof *s->item, compare);
-    s->sorted = true;
+    sort(s);
 }
 
 size_t set_best(const sample_set *s)
@@ -130,7 +130,7 @@ void set_top_k(sample_set *s, size_t k)
             offer(s->item, k, &s->item[i]);
     }
     s->n = k < s->n ? k : s->n;
-    set_sort(s);
+    sort(s);
 }
 
 static int compare_score(const float *score, uint32_t a, uint32_t b)
@@ -182,7 +182,7 @@ void set_typical(sample_set *s, float p)
 {
     if (p >= 1 || !s->n)
         return;
-    set_sort(s);
+    sort(s);
     softmax(s);
     float entropy = 0;
     for (size_t i = 0; i < s->n; i++) {
@@ -264,7 +264,7 @@ void set_min_p(sample_set *s, float p)
 
 void set_xtc(sample_set *s, float threshold)
 {
-    set_sort(s);
+    sort(s);
     softmax(s);
     size_t last = 0;
     while (last + 1 < s->n && s->item[last + 1].p >= threshold)
@@ -273,7 +273,8 @@ void set_xtc(sample_set *s, float threshold)
     s->n -= last;
 }
 
-void set_temperature(sample_set *s, float t)
+/* t <= 0: only the best is left. */
+static void divide(sample_set *s, float t)
 {
     if (t <= 0) {
         const size_t best = set_best(s);
@@ -288,7 +289,7 @@ void set_temperature(sample_set *s, float t)
 void set_dynatemp(sample_set *s, float t, float range, float exponent)
 {
     if (range <= 0) {
-        set_temperature(s, t);
+        divide(s, t);
         return;
     }
     if (s->n < 2)
@@ -296,14 +297,14 @@ void set_dynatemp(sample_set *s, float t, float range, float exponent)
     const float low = t - range > 0 ? t - range : 0;
     const float high = t + range;
     const float max_entropy = -logf(1.0f / (float)s->n);
-    set_sort(s);
+    sort(s);
     softmax(s);
     float entropy = 0;
     for (size_t i = 0; i < s->n; i++) {
         if (s->item[i].p > 0)
             entropy -= s->item[i].p * logf(s->item[i].p);
     }
-    set_temperature(s, low + (high - low) * powf(entropy / max_entropy, exponent));
+    divide(s, low + (high - low) * powf(entropy / max_entropy, exponent));
 }
 
 size_t set_draw(sample_set *s, double u)

@@ -27,7 +27,6 @@ typedef struct sample_set {
 
 /* Keeps the k best of logits [n_vocab], sorted, in item [k]. */
 void set_take_best(sample_set *s, const float *logits, size_t n_vocab, size_t k);
-void set_sort(sample_set *s);
 /* The index of the best item. */
 size_t set_best(const sample_set *s);
 
@@ -38,7 +37,7 @@ void set_top_p(sample_set *s, float p);
 void set_min_p(sample_set *s, float p);
 /* The caller has drawn already: this is what happens when the draw says so. */
 void set_xtc(sample_set *s, float threshold);
-void set_temperature(sample_set *s, float t);
+/* Logits divided by t, or by what entropy makes of t +- range; t <= 0: only the best is left. */
 void set_dynatemp(sample_set *s, float t, float range, float exponent);
 /* The index chosen by u in [0, 1). */
 size_t set_draw(sample_set *s, double u);

@@ -4,7 +4,7 @@
  * llama.cpp, which the tests hold us to.
  *
  * A vocabulary is built from plain arrays (tok_vocab_def), so this room has never heard of a file
- * format; src/model fills the definition from GGUF metadata. Encoding first cuts the text at
+ * format: cama_vocab.c fills the definition from GGUF metadata. Encoding first cuts the text at
  * special tokens, then runs the vocabulary's algorithm (BPE, SPM, WPM, ...) on the rest. Immutable
  * after tok_open; any number of threads may encode at once (scratch is per call).
  */
@@ -16,14 +16,15 @@
 
 typedef struct tok_vocab tok_vocab; /* opaque */
 
-typedef enum tok_attr { /* tokenizer.ggml.token_type */
-                        TOK_UNDEFINED,
-                        TOK_NORMAL,
-                        TOK_UNKNOWN,
-                        TOK_CONTROL,
-                        TOK_USER,
-                        TOK_UNUSED,
-                        TOK_BYTE
+/* tokenizer.ggml.token_type */
+typedef enum tok_attr {
+    TOK_UNDEFINED,
+    TOK_NORMAL,
+    TOK_UNKNOWN,
+    TOK_CONTROL,
+    TOK_USER,
+    TOK_UNUSED,
+    TOK_BYTE
 } tok_attr;
 
 typedef struct tok_str {
@@ -79,14 +80,10 @@ tok_str tok_text(const tok_vocab *v, int32_t id);
 
 typedef struct tok_flags {
     bool add_special;   /* BOS, EOS, SEP as the vocabulary asks for */
-    bool parse_special; /* control tokens in the text become their ids; user-defined ones always do
-                         */
+    bool parse_special; /* control tokens in the text become ids; user-defined ones always do */
 } tok_flags;
 
-/* Ids of text appended to *ids. Any bytes will do: what is no UTF-8 becomes U+FFFD, one a byte, or
- * stays as it is where the vocabulary has tokens for bytes (SPM). BOS is put in front even where
- * the text has one: a chat template that prints it wants add_special off. O(n log n) in one word.
- * CAMA_ERR_LIMIT past ids->max_n or 256 MiB of text, CAMA_ERR_NOMEM: *ids is then as before. */
+/* A growing list of ids, at most max_n of them. Takes nothing before the first one. */
 typedef struct tok_ids {
     int32_t *id;
     size_t n;
@@ -95,6 +92,11 @@ typedef struct tok_ids {
 } tok_ids;
 void tok_ids_init(tok_ids *ids, size_t max_n);
 void tok_ids_done(tok_ids *ids);
+
+/* Ids of text appended to *ids. Any bytes will do: what is no UTF-8 becomes U+FFFD, one a byte, or
+ * stays as it is where the vocabulary has tokens for bytes (SPM). BOS is put in front even where
+ * the text has one: a chat template that prints it wants add_special off. O(n log n) in one word.
+ * CAMA_ERR_LIMIT past ids->max_n or 256 MiB of text, CAMA_ERR_NOMEM: *ids is then as before. */
 cama_err tok_encode(const tok_vocab *v, const char *text, size_t n, tok_flags flags, tok_ids *ids,
                     err_info *err);
 

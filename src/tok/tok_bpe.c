@@ -8,7 +8,7 @@
 enum { SHORT_WORD = 32 }; /* symbols up to which looking at all pairs beats a queue */
 #define NO_RANK UINT32_MAX
 
-uint32_t tok_byte_to_char(uint8_t byte)
+static uint32_t byte_to_char(uint8_t byte)
 {
     if ((byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174)
         return byte;
@@ -22,7 +22,7 @@ uint32_t tok_byte_to_char(uint8_t byte)
 int tok_char_to_byte(uint32_t cp)
 {
     if (cp < 256)
-        return tok_byte_to_char((uint8_t)cp) == cp ? (int)cp : -1;
+        return byte_to_char((uint8_t)cp) == cp ? (int)cp : -1;
     if (cp <= 256 + 32)
         return (int)cp - 256;
     if (cp < 256 + 67)
@@ -172,7 +172,7 @@ cama_err tok_bpe_open(tok_vocab *v, const tok_vocab_def *def, const tok_pre *pre
     e = open_merges(v, def, err);
     for (int byte = 0; !e && byte < 256; byte++) {
         char text[4];
-        const size_t n = utf8_encode(tok_byte_to_char((uint8_t)byte), text);
+        const size_t n = utf8_encode(byte_to_char((uint8_t)byte), text);
         e = intern(v, text, n, &b->byte_sym[byte], err);
     }
     return e ? e : tok_splitter_new(pre->set, &b->splitter, err);
@@ -324,7 +324,7 @@ static cama_err whole_word(const tok_vocab *v, const char *word, size_t n, buf *
     buf_clear(mapped);
     for (size_t i = 0; i < n; i++) {
         char text[4];
-        const size_t k = utf8_encode(tok_byte_to_char((uint8_t)word[i]), text);
+        const size_t k = utf8_encode(byte_to_char((uint8_t)word[i]), text);
         (void)buf_append(mapped, text, k); /* sticky: looked at below */
     }
     *id = tok_find(v, mapped->data, mapped->n);

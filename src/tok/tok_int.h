@@ -166,8 +166,7 @@ int32_t tok_find(const tok_vocab *v, const char *text, size_t n); /* TOK_NONE: n
 void tok_special_open(tok_vocab *v, const tok_vocab_def *def, const tok_pre *pre);
 cama_err tok_cut_open(tok_vocab *v, err_info *err);
 
-/* GPT-2's characters for bytes. */
-uint32_t tok_byte_to_char(uint8_t byte);
-int tok_char_to_byte(uint32_t cp); /* -1: none */
+/* The byte that a character of GPT-2's alphabet stands for; -1: none. */
+int tok_char_to_byte(uint32_t cp);
 
 #endif

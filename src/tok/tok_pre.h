@@ -10,9 +10,8 @@
  * table alone, not on the Unicode version of the regex library. The notation is PCRE2's with
  *     \p{L} \p{N} \p{P} \p{S} \p{M}    inside or outside of [ ]
  *     \p{H}                            letters outside ASCII
- *     \p{1} ... \p{7}                  characters outside ASCII that the set's groups give that
- * number and \s \d \w \b know ASCII, which together with the vertical tab makes \s all of
- * White_Space.
+ *     \p{1} ... \p{7}                  characters outside ASCII with that number in the groups
+ * and \s \d \w \b know ASCII, which together with the vertical tab makes \s all of White_Space.
  */
 #ifndef TOK_TOK_PRE_H
 #define TOK_TOK_PRE_H
@@ -23,8 +22,7 @@
 typedef enum tok_step_kind {
     TOK_STEP_REGEX,
     /* Runs of digits cut into threes from the right: */
-    TOK_STEP_THREES_N, /* \p{N}; the text before stays with the first group, the text behind does
-                          not */
+    TOK_STEP_THREES_N, /* \p{N}; the text before the first group stays with it, that behind not */
     TOK_STEP_THREES_D  /* ASCII digits: a cut before each whole three, and nowhere else */
 } tok_step_kind;
 
@@ -47,13 +45,14 @@ typedef struct tok_set {
     const tok_group *group; /* ascending */
 } tok_set;
 
-enum {                            /* side effects of a pre-tokenizer's name */
-       TOK_PRE_IGNORE_MERGES = 1, /* a word that is a token is taken whole */
-       TOK_PRE_ADD_BOS = 2,
-       TOK_PRE_ADD_SEP = 4,
-       TOK_PRE_KEEP_SPACES = 8, /* clean_spaces is off */
-       TOK_PRE_NO_BOS = 16,     /* no default BOS */
-       TOK_PRE_CHARS = 32       /* no byte mapping: spaces become U+2581, characters are symbols */
+/* Side effects of a pre-tokenizer's name. */
+enum {
+    TOK_PRE_IGNORE_MERGES = 1, /* a word that is a token is taken whole */
+    TOK_PRE_ADD_BOS = 2,
+    TOK_PRE_ADD_SEP = 4,
+    TOK_PRE_KEEP_SPACES = 8, /* clean_spaces is off */
+    TOK_PRE_NO_BOS = 16,     /* no default BOS */
+    TOK_PRE_CHARS = 32       /* no byte mapping: spaces become U+2581, characters are symbols */
 };
 
 typedef struct tok_pre {
