@@ -22,6 +22,8 @@ static void keys_gemma(model_keys *k)
 
 #define NEOX .rope = MODEL_ROPE_NEOX
 #define QK_HEAD .qk_norm = MODEL_QK_HEAD
+#define POST_NORM_FFN .ffn_norm = "post_attention_norm"
+#define DELTA_NET .q_gate = true, POST_NORM_FFN, .keys = model_keys_delta, .mixer = model_pick_delta
 
 static const model_arch archs[] = {
     {.name = "llama"}, /* and mistral, mixtral, tinyllama, smollm, yi, ... */
@@ -29,29 +31,10 @@ static const model_arch archs[] = {
     {.name = "qwen2moe", NEOX, .moe_raw = true},
     {.name = "qwen3", NEOX, QK_HEAD},
     {.name = "qwen3moe", NEOX, QK_HEAD},
-    {.name = "qwen35",
-     NEOX,
-     QK_HEAD,
-     .q_gate = true,
-     .ffn_norm = "post_attention_norm",
-     .keys = model_keys_delta,
-     .mixer = model_pick_delta},
-    {.name = "qwen35moe",
-     NEOX,
-     QK_HEAD,
-     .q_gate = true,
-     .ffn_norm = "post_attention_norm",
-     .keys = model_keys_delta,
-     .mixer = model_pick_delta},
+    {.name = "qwen35", NEOX, QK_HEAD, DELTA_NET},
+    {.name = "qwen35moe", NEOX, QK_HEAD, DELTA_NET},
     {.name = "gemma", NEOX, .act = PLAN_GELU_TANH, .embed_sqrt = true},
-    {.name = "qwen3next",
-     NEOX,
-     QK_HEAD,
-     .q_gate = true,
-     .ffn_norm = "post_attention_norm",
-     .grouped_delta = true,
-     .keys = model_keys_delta,
-     .mixer = model_pick_delta},
+    {.name = "qwen3next", NEOX, QK_HEAD, DELTA_NET, .grouped_delta = true},
     {.name = "gemma2",
      NEOX,
      .post_norms = true,
@@ -85,7 +68,7 @@ static const model_arch archs[] = {
      .bind = model_bind_bert,
      .record = model_record_bert},
     {.name = "smollm3", .nope_every = 4},
-    {.name = "seed_oss", NEOX, .ffn_norm = "post_attention_norm"},
+    {.name = "seed_oss", NEOX, POST_NORM_FFN},
     {.name = "internlm2"},
     {.name = "ernie4_5"},
     {.name = "granite", .logit_divide = true},
@@ -103,7 +86,7 @@ static const model_arch archs[] = {
      NEOX,
      QK_HEAD,
      .qk_norm_optional = true,
-     .ffn_norm = "post_attention_norm",
+     POST_NORM_FFN,
      .gating = PLAN_GATE_SIGMOID,
      .moe_raw = true},
     {.name = "cohere2",
@@ -113,7 +96,7 @@ static const model_arch archs[] = {
      .rope_in_window = true},
     {.name = "gpt-oss",
      NEOX,
-     .ffn_norm = "post_attention_norm",
+     POST_NORM_FFN,
      .sinks = true,
      .window_every = 2,
      .gating = PLAN_GATE_SOFTMAX_WEIGHT,

@@ -5,8 +5,6 @@
  */
 #include "model/model_int.h"
 
-#include <stdio.h>
-
 void model_keys_bert(model_keys *k)
 {
     model_hparams *h = &k->m->hp;
@@ -16,17 +14,6 @@ void model_keys_bert(model_keys *k)
     if (h->causal || h->n_expert > 0)
         model_key_fail(k, CAMA_ERR_UNSUPPORTED,
                        "a '%s' that is causal or has experts cannot be run yet", k->m->arch->name);
-}
-
-static void bind_norm(model_bind *b, const char *base, const plan_tensor **out_w,
-                      const plan_tensor **out_b)
-{
-    const model_shape row = MODEL_SHAPE(b->m->hp.n_embd);
-    char name[64];
-    (void)snprintf(name, sizeof name, "%s.weight", base);
-    *out_w = model_need(b, PLAN_ROLE_NORM, name, row);
-    (void)snprintf(name, sizeof name, "%s.bias", base);
-    *out_b = model_want(b, PLAN_ROLE_NORM, name, row);
 }
 
 static void bind_embeddings(model_bind *b)
@@ -40,7 +27,7 @@ static void bind_embeddings(model_bind *b)
     if (m->arch->learned_positions)
         m->position_embd = model_need(b, PLAN_ROLE_EMBED, "position_embd.weight",
                                       MODEL_SHAPE(m->hp.n_embd, m->hp.n_ctx_train));
-    bind_norm(b, "token_embd_norm", &m->embd_norm, &m->embd_norm_b);
+    model_bind_norm(b, "token_embd_norm", &m->embd_norm, &m->embd_norm_b);
 }
 
 static void bind_layer(model_bind *b, model_layer *l)
@@ -50,11 +37,11 @@ static void bind_layer(model_bind *b, model_layer *l)
     b->layer = (int)l->i;
     l->mixer = &model_attention;
     l->mixer->bind(b, l);
-    bind_norm(b, "attn_output_norm", &l->attn_norm, &l->attn_norm_b);
+    model_bind_norm(b, "attn_output_norm", &l->attn_norm, &l->attn_norm_b);
     f->gate = model_want_linear(b, PLAN_ROLE_GATE, "ffn_gate", n_embd, f->n_ff);
     f->up = model_need_linear(b, PLAN_ROLE_UP, "ffn_up", n_embd, f->n_ff);
     f->down = model_need_linear(b, PLAN_ROLE_DOWN, "ffn_down", f->n_ff, n_embd);
-    bind_norm(b, "layer_output_norm", &l->ffn_norm, &l->ffn_norm_b);
+    model_bind_norm(b, "layer_output_norm", &l->ffn_norm, &l->ffn_norm_b);
 }
 
 void model_bind_bert(model_bind *b)

@@ -150,11 +150,11 @@ static const ops_val *record_mla(model_rec *r, const model_layer *l, const ops_v
     return ops_linear(o, ops_head_linear(o, x, w->v_b), &w->o);
 }
 
-const model_mixer model_mla = {bind_mla, record_mla};
+static const model_mixer mla = {bind_mla, record_mla};
 
 const model_mixer *model_pick_mla(const model_desc *m, uint32_t layer)
 {
     (void)m;
     (void)layer; /* the layers differ in their FFN alone */
-    return &model_mla;
+    return &mla;
 }

@@ -55,7 +55,7 @@ static const ops_val *record_experts(model_rec *r, const model_ffn *f, const ops
     return ops_add(r->o, x, s);
 }
 
-const ops_val *model_record_ffn(model_rec *r, const model_layer *l, const ops_val *h)
+static const ops_val *record_ffn(model_rec *r, const model_layer *l, const ops_val *h)
 {
     const model_ffn *f = &l->ffn;
     if (f->has_experts)
@@ -80,12 +80,12 @@ static const ops_val *record_layer(model_rec *r, const model_layer *l, const ops
         place == MODEL_POST_ONLY ? x : model_norm_of(r, x, l->attn_norm, l->attn_norm_b);
     const ops_val *a = l->mixer->record(r, l, ops_name(r->o, h, "attn_norm"));
     if (place == MODEL_PARALLEL) {
-        a = ops_add(r->o, a, model_record_ffn(r, l, h));
+        a = ops_add(r->o, a, record_ffn(r, l, h));
         return merge(r, x, a, NULL);
     }
     x = merge(r, x, a, l->post_attn_norm);
     h = place == MODEL_POST_ONLY ? x : model_norm_of(r, x, l->ffn_norm, l->ffn_norm_b);
-    x = merge(r, x, model_record_ffn(r, l, h), l->post_ffn_norm);
+    x = merge(r, x, record_ffn(r, l, h), l->post_ffn_norm);
     return ops_name(r->o, x, "l_out");
 }
 

@@ -1,7 +1,6 @@
 /* layer.c - the tensors of a generic transformer, each found by name and checked for its shape. */
 #include "model/model_int.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* How many tokens the file says it has; 0: it does not. */
@@ -143,7 +142,7 @@ static void bind_shared(model_bind *b, model_layer *l)
         model_want_linear(b, PLAN_ROLE_SHARED_GATE, "ffn_gate_inp_shexp", h->n_embd, 1);
 }
 
-void model_bind_ffn(model_bind *b, model_layer *l)
+static void bind_ffn(model_bind *b, model_layer *l)
 {
     if (b->m->hp.n_expert == 0 || l->i < b->m->hp.n_dense_lead) {
         bind_dense(b, l);
@@ -157,17 +156,10 @@ static void bind_norms(model_bind *b, model_layer *l)
 {
     const model_arch *a = b->m->arch;
     const model_shape row = MODEL_SHAPE(b->m->hp.n_embd);
-    if (a->placement != MODEL_POST_ONLY) {
-        l->attn_norm = model_need(b, PLAN_ROLE_NORM, "attn_norm.weight", row);
-        l->attn_norm_b = model_want(b, PLAN_ROLE_NORM, "attn_norm.bias", row);
-    }
-    if (a->placement == MODEL_PRE) {
-        char name[64];
-        (void)snprintf(name, sizeof name, "%s.weight", a->ffn_norm ? a->ffn_norm : "ffn_norm");
-        l->ffn_norm = model_need(b, PLAN_ROLE_NORM, name, row);
-        (void)snprintf(name, sizeof name, "%s.bias", a->ffn_norm ? a->ffn_norm : "ffn_norm");
-        l->ffn_norm_b = model_want(b, PLAN_ROLE_NORM, name, row);
-    }
+    if (a->placement != MODEL_POST_ONLY)
+        model_bind_norm(b, "attn_norm", &l->attn_norm, &l->attn_norm_b);
+    if (a->placement == MODEL_PRE)
+        model_bind_norm(b, a->ffn_norm ? a->ffn_norm : "ffn_norm", &l->ffn_norm, &l->ffn_norm_b);
     if (a->post_norms) {
         l->post_attn_norm = model_need(b, PLAN_ROLE_NORM, "post_attention_norm.weight", row);
         l->post_ffn_norm = model_need(b, PLAN_ROLE_NORM, "post_ffw_norm.weight", row);
@@ -181,17 +173,15 @@ static void bind_layer(model_bind *b, model_layer *l)
     l->mixer = a->mixer ? a->mixer(b->m, l->i) : &model_attention;
     bind_norms(b, l);
     l->mixer->bind(b, l);
-    model_bind_ffn(b, l);
+    bind_ffn(b, l);
     model_skip(b, "attn_rot_embd.weight"); /* frequencies that very old files carry */
 }
 
 static void bind_generic(model_bind *b)
 {
     model_desc *m = b->m;
-    const model_shape row = MODEL_SHAPE(m->hp.n_embd);
     model_bind_embeddings(b);
-    m->output_norm = model_need(b, PLAN_ROLE_NORM, "output_norm.weight", row);
-    m->output_norm_b = model_want(b, PLAN_ROLE_NORM, "output_norm.bias", row);
+    model_bind_norm(b, "output_norm", &m->output_norm, &m->output_norm_b);
     bind_head(b);
     bind_rope(b);
     for (uint32_t i = 0; !b->e && i < m->hp.n_layer; i++)

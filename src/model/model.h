@@ -1,4 +1,4 @@
-/* model.h - a model: hyper-parameters, tensors by name, vocabulary, and its forward on plan/ops.h.
+/* model.h - a model: hyper-parameters, tensors by name, and its forward on plan/ops.h.
  *
  * Most architectures are a row of the descriptor table (arch.c); what takes attention's place and
  * a forward that is shaped otherwise have files of their own. model_open checks every
@@ -28,11 +28,11 @@ typedef struct model_info {
 } model_info;
 
 /* CAMA_ERR_UNSUPPORTED: unknown architecture (the known ones are listed in the text), or a tensor,
- * type or value that cama has no forward for;
- * CAMA_ERR_FORMAT: key or tensor missing, out of range, or of another shape; CAMA_ERR_NOMEM.
+ * type or value that cama has no forward for; CAMA_ERR_FORMAT: key or tensor missing, out of range,
+ * or of another shape; CAMA_ERR_LIMIT: too many rows of embeddings; CAMA_ERR_NOMEM.
  * f stays the caller's and must outlive the model. */
 cama_err model_open(const gguf_file *f, model_desc **out, err_info *err);
-void model_close(model_desc *m);
+void model_close(model_desc *m); /* accepts NULL */
 
 const model_info *model_get_info(const model_desc *m);
 const gguf_file *model_file(const model_desc *m);

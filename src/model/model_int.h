@@ -51,7 +51,7 @@ typedef struct model_mixer {
     const ops_val *(*record)(model_rec *r, const model_layer *l, const ops_val *h);
 } model_mixer;
 
-extern const model_mixer model_attention, model_mla, model_delta_net;
+extern const model_mixer model_attention; /* attention.c: what most layers have */
 
 /* One architecture. Zero is the common case of every field: a row names what differs from llama. */
 typedef struct model_arch {
@@ -209,6 +209,9 @@ plan_linear model_need_linear(model_bind *b, plan_role role, const char *base, u
                               uint64_t n_out);
 plan_linear model_want_linear(model_bind *b, plan_role role, const char *base, uint64_t n_in,
                               uint64_t n_out);
+/* "<base>.weight" [n_embd] and, if there, "<base>.bias": a norm of whole rows. */
+void model_bind_norm(model_bind *b, const char *base, const plan_tensor **out_w,
+                     const plan_tensor **out_b);
 /* A tensor that takes part in nothing: named as used. */
 void model_skip(model_bind *b, const char *name);
 void model_bind_fail(model_bind *b, cama_err e, const char *fmt, ...) ERR_PRINTF(3, 4);
@@ -216,7 +219,6 @@ void *model_take(model_bind *b, size_t n, size_t size); /* of the model's arena;
 /* Finds every tensor; a tensor that nothing asked for is CAMA_ERR_UNSUPPORTED. */
 cama_err model_bind_all(model_desc *m, err_info *err);
 void model_bind_embeddings(model_bind *b); /* token_embd, with its number of rows */
-void model_bind_ffn(model_bind *b, model_layer *l);
 
 /* ---- record ---- */
 struct model_rec {
@@ -234,7 +236,6 @@ const ops_val *model_rope(model_rec *r, const ops_val *x, bool windowed, size_t 
                           size_t from);
 const ops_val *model_norm_of(model_rec *r, const ops_val *x, const plan_tensor *w,
                              const plan_tensor *b);
-const ops_val *model_record_ffn(model_rec *r, const model_layer *l, const ops_val *h);
 void model_record_generic(model_rec *r);
 /* Final outputs of normed rows: logits where there is a head, hidden rows, the pooled row. */
 void model_record_outputs(model_rec *r, const ops_val *x);

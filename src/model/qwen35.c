@@ -7,6 +7,9 @@
 
 #include <math.h>
 
+#define MAX_INNER (1u << 16)
+#define MAX_TAP 64
+
 typedef struct delta_weights {
     plan_linear qkv, gate, out;
     plan_linear alpha, beta; /* or both in one, for each key head [beta | alpha] */
@@ -38,13 +41,12 @@ static void read_sections(model_keys *k)
 void model_keys_delta(model_keys *k)
 {
     model_hparams *h = &k->m->hp;
-    const uint32_t max = 1u << 16;
     h->full_every = model_key_u32_or(k, "full_attention_interval", 1, MODEL_MAX_LAYER, 4);
-    h->n_conv = model_key_u32(k, "ssm.conv_kernel", 2, 64);
+    h->n_conv = model_key_u32(k, "ssm.conv_kernel", 2, MAX_TAP);
     h->n_state = model_key_u32(k, "ssm.state_size", 1, MODEL_MAX_HEAD_DIM);
     h->n_v_head = model_key_u32(k, "ssm.time_step_rank", 1, MODEL_MAX_HEAD);
     h->n_k_head = model_key_u32(k, "ssm.group_count", 1, MODEL_MAX_HEAD);
-    h->n_inner = model_key_u32(k, "ssm.inner_size", 1, max);
+    h->n_inner = model_key_u32(k, "ssm.inner_size", 1, MAX_INNER);
     if (h->n_v_head % h->n_k_head || h->n_inner % h->n_v_head ||
         h->n_inner / h->n_v_head > MODEL_MAX_HEAD_DIM)
         model_key_fail(k, CAMA_ERR_FORMAT,
@@ -143,9 +145,9 @@ static const ops_val *record_delta(model_rec *r, const model_layer *l, const ops
     return ops_linear(o, x, &w->out);
 }
 
-const model_mixer model_delta_net = {bind_delta, record_delta};
+static const model_mixer delta_net = {bind_delta, record_delta};
 
 const model_mixer *model_pick_delta(const model_desc *m, uint32_t layer)
 {
-    return (layer + 1) % m->hp.full_every == 0 ? &model_attention : &model_delta_net;
+    return (layer + 1) % m->hp.full_every == 0 ? &model_attention : &delta_net;
 }

@@ -164,3 +164,14 @@ plan_linear model_need_linear(model_bind *b, plan_role role, const char *base, u
     }
     return l;
 }
+
+void model_bind_norm(model_bind *b, const char *base, const plan_tensor **out_w,
+                     const plan_tensor **out_b)
+{
+    const model_shape row = MODEL_SHAPE(b->m->hp.n_embd);
+    char name[NAME_BYTES];
+    (void)snprintf(name, sizeof name, "%s.weight", base);
+    *out_w = model_need(b, PLAN_ROLE_NORM, name, row);
+    (void)snprintf(name, sizeof name, "%s.bias", base);
+    *out_b = model_want(b, PLAN_ROLE_NORM, name, row);
+}
