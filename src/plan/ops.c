@@ -16,9 +16,10 @@ ops *ops_open(arena *a, size_t n_vocab, size_t n_embd, bool causal)
     return o;
 }
 
-void ops_fail(ops *o, cama_err e, const char *fmt, ...)
+/* The first failure sticks. */
+ERR_PRINTF(3, 4) static void set_fail(ops *o, cama_err e, const char *fmt, ...)
 {
-    if (!o || o->err.code)
+    if (o->err.code)
         return;
     va_list args;
     va_start(args, fmt);
@@ -53,7 +54,7 @@ static bool stopped(const ops *o)
 
 static const ops_val *no_memory(ops *o)
 {
-    ops_fail(o, CAMA_ERR_NOMEM, "plan: no memory for node %zu", o->n);
+    set_fail(o, CAMA_ERR_NOMEM, "plan: no memory for node %zu", o->n);
     return NULL;
 }
 
@@ -63,7 +64,7 @@ static bool grow(ops *o)
     if (o->n < o->cap)
         return true;
     if (o->n >= PLAN_MAX_NODE) {
-        ops_fail(o, CAMA_ERR_LIMIT, "plan: more than %d nodes", PLAN_MAX_NODE);
+        set_fail(o, CAMA_ERR_LIMIT, "plan: more than %d nodes", PLAN_MAX_NODE);
         return false;
     }
     const size_t cap = o->cap ? o->cap * 2 : 256;
@@ -110,7 +111,7 @@ static bool shape_is(ops *o, const plan_tensor *w, uint64_t n0, uint64_t n1, uin
 {
     if (w->ne[0] == n0 && w->ne[1] == n1 && w->ne[2] == n2 && w->ne[3] == 1)
         return true;
-    ops_fail(o, CAMA_ERR_FORMAT,
+    set_fail(o, CAMA_ERR_FORMAT,
              "tensor '%s' is [%llu, %llu, %llu, %llu], must be [%llu, %llu, %llu, 1]", w->name,
              (unsigned long long)w->ne[0], (unsigned long long)w->ne[1],
              (unsigned long long)w->ne[2], (unsigned long long)w->ne[3], (unsigned long long)n0,
@@ -125,7 +126,7 @@ static bool vector_is(ops *o, const plan_tensor *w, uint64_t n)
         return false;
     if (w->type == QUANT_F32)
         return true;
-    ops_fail(o, CAMA_ERR_UNSUPPORTED, "tensor '%s' is %s, a vector must be F32", w->name,
+    set_fail(o, CAMA_ERR_UNSUPPORTED, "tensor '%s' is %s, a vector must be F32", w->name,
              quant_table[w->type].name);
     return false;
 }
@@ -134,7 +135,7 @@ static bool is_matrix_type(ops *o, const plan_tensor *w)
 {
     if (quant_table[w->type].is_weight)
         return true;
-    ops_fail(o, CAMA_ERR_UNSUPPORTED, "tensor '%s' is %s, which no weight can be", w->name,
+    set_fail(o, CAMA_ERR_UNSUPPORTED, "tensor '%s' is %s, which no weight can be", w->name,
              quant_table[w->type].name);
     return false;
 }
@@ -144,7 +145,7 @@ static bool runs_of(ops *o, const ops_val *x, size_t n, const char *what)
 {
     if (n && x->n_col % n == 0)
         return true;
-    ops_fail(o, CAMA_ERR_FORMAT, "%s: %zu columns are no multiple of %zu", what, x->n_col, n);
+    set_fail(o, CAMA_ERR_FORMAT, "%s: %zu columns are no multiple of %zu", what, x->n_col, n);
     return false;
 }
 
@@ -153,7 +154,7 @@ const ops_val *ops_embed(ops *o, const plan_tensor *table, plan_embed_kind kind)
     if (stopped(o) || !is_matrix_type(o, table))
         return NULL;
     if (table->ne[0] != o->n_embd) {
-        ops_fail(o, CAMA_ERR_FORMAT, "tensor '%s' has rows of %llu, the model is %zu wide",
+        set_fail(o, CAMA_ERR_FORMAT, "tensor '%s' has rows of %llu, the model is %zu wide",
                  table->name, (unsigned long long)table->ne[0], o->n_embd);
         return NULL;
     }
@@ -216,7 +217,7 @@ const ops_val *ops_head_linear(ops *o, const ops_val *x, const plan_tensor *w)
         return NULL;
     const size_t n_head = w->ne[2];
     if (n_head == 0 || x->n_col % n_head || !shape_is(o, w, x->n_col / n_head, w->ne[1], n_head)) {
-        ops_fail(o, CAMA_ERR_FORMAT, "tensor '%s': %zu columns do not split into its %zu heads",
+        set_fail(o, CAMA_ERR_FORMAT, "tensor '%s': %zu columns do not split into its %zu heads",
                  w->name, x->n_col, n_head);
         return NULL;
     }
@@ -231,7 +232,7 @@ const ops_val *ops_slice(ops *o, const ops_val *x, size_t n_head, size_t from, s
         return NULL;
     const size_t head_dim = x->n_col / n_head;
     if (n_keep == 0 || n_keep > head_dim || from > head_dim - n_keep) {
-        ops_fail(o, CAMA_ERR_FORMAT, "slice: columns %zu to %zu of a head of %zu", from,
+        set_fail(o, CAMA_ERR_FORMAT, "slice: columns %zu to %zu of a head of %zu", from,
                  from + n_keep, head_dim);
         return NULL;
     }
@@ -274,7 +275,7 @@ const ops_val *ops_rope(ops *o, const ops_val *x, const plan_rope *r)
         return NULL;
     if (r->n_rot == 0 || r->n_rot % 2 || r->from > r->head_dim ||
         r->n_rot > r->head_dim - r->from) {
-        ops_fail(o, CAMA_ERR_FORMAT, "rope: %zu rotated columns from %zu of a head of %zu",
+        set_fail(o, CAMA_ERR_FORMAT, "rope: %zu rotated columns from %zu of a head of %zu",
                  r->n_rot, r->from, r->head_dim);
         return NULL;
     }
@@ -308,7 +309,7 @@ static const plan_kv_slot *slot_at(ops *o, int slot, bool state)
 {
     if (slot >= 0 && (size_t)slot < o->n_slot && (o->slots[slot].kind == PLAN_KV_STATE) == state)
         return &o->slots[slot];
-    ops_fail(o, CAMA_ERR_INTERNAL, "plan: no %s slot %d", state ? "state" : "attention", slot);
+    set_fail(o, CAMA_ERR_INTERNAL, "plan: no %s slot %d", state ? "state" : "attention", slot);
     return NULL;
 }
 
@@ -316,7 +317,7 @@ static bool width_is(ops *o, const ops_val *x, size_t want, const char *what)
 {
     if (x->n_col == want)
         return true;
-    ops_fail(o, CAMA_ERR_FORMAT, "%s has %zu columns, must have %zu", what, x->n_col, want);
+    set_fail(o, CAMA_ERR_FORMAT, "%s has %zu columns, must have %zu", what, x->n_col, want);
     return false;
 }
 
@@ -340,7 +341,7 @@ const ops_val *ops_attend(ops *o, const ops_val *q, const ops_val *k, const ops_
         return NULL;
     if (a->n_kv_head == 0 || a->n_head % a->n_kv_head || s->n_kv_head != a->n_kv_head ||
         s->dim_k != a->dim_k || s->dim_v != a->dim_v || (k && !v && !s->v_in_k)) {
-        ops_fail(o, CAMA_ERR_FORMAT, "attend: %zu heads on %zu of %zu and %zu do not fit slot %d",
+        set_fail(o, CAMA_ERR_FORMAT, "attend: %zu heads on %zu of %zu and %zu do not fit slot %d",
                  a->n_head, a->n_kv_head, a->dim_k, a->dim_v, a->slot);
         return NULL;
     }
@@ -447,7 +448,7 @@ const ops_val *ops_moe(ops *o, const ops_val *x, const ops_val *router_logits,
         (selection_bias && !vector_is(o, selection_bias, moe->n_expert)) || !moe_fits(o, x, w, moe))
         return NULL;
     if (moe->n_used == 0 || moe->n_used > moe->n_expert) {
-        ops_fail(o, CAMA_ERR_FORMAT, "moe: %zu experts used of %zu", moe->n_used, moe->n_expert);
+        set_fail(o, CAMA_ERR_FORMAT, "moe: %zu experts used of %zu", moe->n_used, moe->n_expert);
         return NULL;
     }
     plan_node route = node_of(PLAN_ROUTE, router_logits, NULL, 2 * moe->n_used);
@@ -473,7 +474,7 @@ const ops_val *ops_conv(ops *o, const ops_val *x, const plan_tensor *w, const pl
     if (!s)
         return NULL;
     if (w->type != QUANT_F32 || w->ne[0] < 2 || s->n_state != (w->ne[0] - 1) * x->n_col) {
-        ops_fail(o, CAMA_ERR_FORMAT, "conv: '%s' with %llu taps of %s does not fit a state of %zu",
+        set_fail(o, CAMA_ERR_FORMAT, "conv: '%s' with %llu taps of %s does not fit a state of %zu",
                  w->name, (unsigned long long)w->ne[0], quant_table[w->type].name, s->n_state);
         return NULL;
     }
@@ -498,7 +499,7 @@ const ops_val *ops_delta(ops *o, const ops_val *q, const ops_val *k, const ops_v
         return NULL;
     if (d->n_k_head == 0 || d->n_v_head % d->n_k_head ||
         s->n_state != d->n_v_head * d->dk * d->dv) {
-        ops_fail(o, CAMA_ERR_FORMAT, "delta: %zu value heads on %zu key heads, state of %zu",
+        set_fail(o, CAMA_ERR_FORMAT, "delta: %zu value heads on %zu key heads, state of %zu",
                  d->n_v_head, d->n_k_head, s->n_state);
         return NULL;
     }
@@ -581,7 +582,7 @@ cama_err ops_finish(ops *o, const plan **out, err_info *err)
         return err_set(err, CAMA_ERR_NOMEM, "plan: no memory for the recorder");
     ops_layer(o, -1);
     if (!o->err.code && !has_output(o))
-        ops_fail(o, CAMA_ERR_INTERNAL, "plan: %zu nodes and no output", o->n);
+        set_fail(o, CAMA_ERR_INTERNAL, "plan: %zu nodes and no output", o->n);
     plan *p = arena_take(o->a, sizeof *p);
     if (!p)
         return err_set(err, CAMA_ERR_NOMEM, "plan: no memory for a plan of %zu nodes", o->n);

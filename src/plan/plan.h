@@ -6,12 +6,15 @@
  * walks the nodes of the others. A value is the output of a node: rows of n_col floats, one row
  * for each row of the batch (after SELECT: for each row that asked for an output).
  *
- *     nodes   0 embed | 1 norm  2 lin Q  3 lin K  4 lin V | 5 rope  6 rope  7 store | 8 attend | 9
- * lin O 10 add steps   PRIM    | NORM_LINEAR                       | ROPE_STORE              |
- * ATTEND   | LINEAR_ADD
+ *     step          its nodes
+ *     PRIM          0 embed
+ *     NORM_LINEAR   1 norm, 2 linear Q, 3 linear K, 4 linear V
+ *     ROPE_STORE    5 rope of Q, 6 rope of K, 7 store
+ *     ATTEND        8 attend
+ *     LINEAR_ADD    9 linear O, 10 add
  *
- * Everything lives in the plan's arena and is immutable after plan_finish; tensors' bytes are the
- * model file's. Engine-neutral: no thread, device or memory layout is named here.
+ * Everything lives in the arena given to ops_open and is immutable after ops_finish; tensors' bytes
+ * are the model file's. Engine-neutral: no thread, device or memory layout is named here.
  */
 #ifndef PLAN_PLAN_H
 #define PLAN_PLAN_H
@@ -217,7 +220,7 @@ typedef enum plan_step_kind {
     PLAN_N_STEP_KIND
 } plan_step_kind;
 
-/* Nodes node[first .. first + n) in execution order (node_order maps places to node indices). */
+/* Places [first, first + n) of node_order, which names the nodes in the order of execution. */
 typedef struct plan_step {
     plan_step_kind kind;
     int32_t first, n;
@@ -232,7 +235,7 @@ typedef struct plan_kv_slot {
     bool v_in_k;                    /* MLA: V is the first dim_v of K; nothing stored for V */
     size_t window;                  /* WINDOW: pages behind it may be freed */
     size_t n_state;                 /* STATE: floats of one sequence */
-    int group, index;               /* filled by plan_finish: its group, and its place there */
+    int group, index;               /* filled by ops_finish: its group, and its place there */
 } plan_kv_slot;
 
 typedef struct plan_kv_group {
