@@ -57,7 +57,7 @@ typedef struct engine_row {
     int32_t id; /* TOKEN: itself; EMBED: index of an embedding row; PREV: what greedy chose last */
     int32_t pos[4];      /* text: all equal */
     int32_t visible_end; /* first index not visible: pos + 1 when causal, or the span's end */
-    int32_t adapter;     /* adapter set, 0: none */
+    int32_t adapter;     /* adapter set, 0: none (CAMA_ERR_UNSUPPORTED: the engine has none) */
     uint32_t flags;
 } engine_row;
 
@@ -107,7 +107,7 @@ typedef struct engine_vt {
     /* CAMA_ERR_NO_FIT with figures and the largest context that would fit; *out is filled too. */
     cama_err (*plan)(const model_desc *m, const engine_opts *o, engine_bytes *out, err_info *err);
     cama_err (*open)(const model_desc *m, const engine_opts *o, engine **out, err_info *err);
-    void (*close)(engine *e);
+    void (*close)(engine *e); /* accepts NULL */
     /* A sequence sharing the first n_keep tokens of `from` (-1: empty). CAMA_ERR_LIMIT: none is
      * free. */
     cama_err (*seq_fork)(engine *e, int32_t from, int32_t n_keep, int32_t *out_seq);
@@ -118,6 +118,7 @@ typedef struct engine_vt {
     /* CAMA_ERR_ARG: a row breaks the rules above; CAMA_ERR_CONTEXT: past n_ctx; CAMA_ERR_LIMIT: no
      * free KV page (nothing was changed: free a sequence and submit again). */
     cama_err (*submit)(engine *e, const engine_batch *b, engine_ticket *out, err_info *err);
+    /* CAMA_ERR_ARG: no outputs of that step are kept. */
     cama_err (*collect)(engine *e, engine_ticket t, engine_outs *out, err_info *err);
     void (*stat)(const engine *e, engine_stat *out);
 } engine_vt;

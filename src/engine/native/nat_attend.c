@@ -22,7 +22,6 @@ typedef struct tiling {
 
 typedef struct item {
     const nat_seq_run *run;
-    const tiling *tile;
     size_t row, n_row;  /* in the batch */
     size_t head;        /* KV head */
     size_t q0, n_query; /* queries of its group */

@@ -12,7 +12,12 @@
 
 #define PLAN_MAX_BYTES (1ull << 30)
 #define MAX_BATCH 16384
-#define CACHED_SEQ 64 /* sequences beyond those that run: prefixes that are kept */
+#define DEFAULT_CTX 4096
+#define DEFAULT_BATCH 512
+#define CAND_PER_ROW 128 /* room for candidates of a full batch, beside two whole vocabularies */
+#define STATES_PER_SEQ 4 /* the current one and checkpoints */
+#define FITNESS 50       /* every plan can be run; an engine made for the device is better */
+#define CACHED_SEQ 64    /* sequences beyond those that run: prefixes that are kept */
 
 /* ---- opening ---- */
 
@@ -29,9 +34,11 @@ static cama_err set_opts(engine *e, const engine_opts *o, err_info *err)
     const model_info *info = model_get_info(e->model);
     e->opts = *o;
     if (e->opts.n_ctx == 0)
-        e->opts.n_ctx = info->n_ctx_train && info->n_ctx_train < 4096 ? info->n_ctx_train : 4096;
+        e->opts.n_ctx =
+            info->n_ctx_train && info->n_ctx_train < DEFAULT_CTX ? info->n_ctx_train : DEFAULT_CTX;
     if (e->opts.n_batch == 0) /* a text that sees itself whole must come in one batch */
-        e->opts.n_batch = info->causal || e->opts.n_ctx < 512 ? 512 : e->opts.n_ctx;
+        e->opts.n_batch =
+            info->causal || e->opts.n_ctx < DEFAULT_BATCH ? DEFAULT_BATCH : e->opts.n_ctx;
     e->n_thread = o->n_thread ? (int)o->n_thread : plat_n_cpu();
     if (e->opts.n_ctx > KV_MAX_CTX || e->opts.n_batch > MAX_BATCH || o->n_thread > WORKERS_MAX)
         return err_set(
@@ -58,7 +65,7 @@ static cama_err check_slots(engine *e, err_info *err)
         const size_t k = quant_table[e->opts.k_type].block_n;
         const size_t v = quant_table[e->opts.v_type].block_n;
         if (s->kind == PLAN_KV_STATE)
-            e->n_state = 4 * (size_t)e->opts.n_seq; /* current ones and checkpoints */
+            e->n_state = STATES_PER_SEQ * (size_t)e->opts.n_seq;
         else if (s->dim_k % k || (!s->v_in_k && s->dim_v % v))
             return err_set(err, CAMA_ERR_UNSUPPORTED,
                            "native: heads of %zu and %zu columns cannot be stored as %s and %s",
@@ -97,7 +104,7 @@ static cama_err prepare(const model_desc *m, const engine_opts *o, engine **out,
         fail = check_slots(e, err);
     if (!fail) {
         e->group = arena_take_array(&e->plan_arena, e->plan->n_group, sizeof *e->group);
-        e->max_cand = 2 * e->plan->n_vocab + 128 * (size_t)e->opts.n_batch;
+        e->max_cand = 2 * e->plan->n_vocab + CAND_PER_ROW * (size_t)e->opts.n_batch;
         fail = e->group ? nat_lower(e, err) : err_set(err, CAMA_ERR_NOMEM, "native: no memory");
     }
     if (fail) {
@@ -149,9 +156,8 @@ static cama_err nat_open(const model_desc *m, const engine_opts *o, engine **out
 
 static int nat_probe(const model_desc *m, err_info *why)
 {
-    (void)m;
-    (void)why; /* every plan can be run */
-    return 50;
+    (void)m, (void)why;
+    return FITNESS;
 }
 
 /* ---- sequences ---- */

@@ -281,11 +281,7 @@ struct engine {
 cama_err nat_lower(engine *e, err_info *err);
 /* nat_layout.c: places of values. */
 cama_err nat_layout(engine *e, err_info *err);
-/* A tensor as floats: where it lies, or a copy in the plan's arena. NULL: no memory. */
-const float *nat_floats(engine *e, const plan_tensor *t);
 nat_weight nat_weight_of(const plan_tensor *t);
-/* Rows of w for each thread, by bytes; NULL: no memory. */
-const uint32_t *nat_cut(engine *e, size_t n_row);
 
 /* nat_mem.c: figures, and the memory itself. */
 cama_err nat_plan_bytes(engine *e, engine_bytes *out, err_info *err);

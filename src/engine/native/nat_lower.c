@@ -6,6 +6,7 @@
 #include "engine/native/nat_int.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 static_assert((int)KERN_SOFTPLUS == (int)PLAN_SOFTPLUS && (int)KERN_TANH == (int)PLAN_TANH &&
@@ -27,7 +28,8 @@ static cama_err no_memory(err_info *err)
     return err_set(err, CAMA_ERR_NOMEM, "native: no memory to lower the plan");
 }
 
-const float *nat_floats(engine *e, const plan_tensor *t)
+/* A tensor as floats: where it lies, or a copy in the plan's arena. NULL: no memory. */
+static const float *floats_of(engine *e, const plan_tensor *t)
 {
     uint64_t n = t->ne[0];
     for (int i = 1; i < 4; i++)
@@ -50,7 +52,8 @@ nat_weight nat_weight_of(const plan_tensor *t)
                         .role = t->role};
 }
 
-const uint32_t *nat_cut(engine *e, size_t n_row)
+/* Where each thread's share of n_row equal rows begins, [n_thread + 1]; NULL: no memory. */
+static const uint32_t *cut_rows(engine *e, size_t n_row)
 {
     const size_t n = (size_t)e->n_thread;
     const size_t step = e->kern.w_step ? e->kern.w_step : 1;
@@ -67,7 +70,7 @@ const uint32_t *nat_cut(engine *e, size_t n_row)
 /* Gate and up are cut alike, so that a thread's glu reads what the thread itself wrote. */
 static cama_err cut_alike(engine *e, nat_linears *l, err_info *err)
 {
-    const uint32_t *cut = nat_cut(e, l->linear[0].w.k.n_row);
+    const uint32_t *cut = cut_rows(e, l->linear[0].w.k.n_row);
     for (size_t i = 0; i < l->n; i++)
         l->linear[i].cut = cut;
     return cut ? CAMA_OK : no_memory(err);
@@ -91,7 +94,7 @@ static cama_err cut_linears(engine *e, nat_linears *l, err_info *err)
             return no_memory(err);
         for (size_t t = 1; t < n; t++) {
             const double row = (total * (double)t / (double)n - before) / (double)k->row_bytes;
-            const double at = row<0 ? 0 : row>(double) k->n_row ? (double)k->n_row : row;
+            const double at = fmin(fmax(row, 0), (double)k->n_row);
             const size_t up = ((size_t)at + step / 2) / step * step;
             cut[t] = (uint32_t)(up < k->n_row ? up : k->n_row);
         }
@@ -149,7 +152,7 @@ static cama_err add_linear(lowering *l, nat_linears *op, int32_t id)
     x->w = nat_weight_of(n->w[0]);
     x->out = id;
     x->form = kern_form_for(x->w.k.type, x->w.k.n_col, e->opts.activations);
-    x->bias = n->w[1] ? nat_floats(e, n->w[1]) : NULL;
+    x->bias = n->w[1] ? floats_of(e, n->w[1]) : NULL;
     if (n->w[1] && !x->bias)
         return no_memory(l->err);
     if (x->form == KERN_I8) {
@@ -167,8 +170,8 @@ static cama_err set_norm(lowering *l, nat_linears *op, const plan_node *norm, in
 {
     op->norm = norm;
     op->norm_out = id;
-    op->norm_w = norm->w[0] ? nat_floats(l->e, norm->w[0]) : NULL;
-    op->norm_b = norm->w[1] && norm->op == PLAN_LAYER_NORM ? nat_floats(l->e, norm->w[1]) : NULL;
+    op->norm_w = norm->w[0] ? floats_of(l->e, norm->w[0]) : NULL;
+    op->norm_b = norm->w[1] && norm->op == PLAN_LAYER_NORM ? floats_of(l->e, norm->w[1]) : NULL;
     return norm->w[0] && !op->norm_w ? no_memory(l->err) : CAMA_OK;
 }
 
@@ -269,7 +272,7 @@ static cama_err set_link(lowering *l, nat_link *out, const plan_node *n)
         return CAMA_OK;
     }
     out->kind = n->op == PLAN_L2_NORM ? NAT_LINK_L2 : NAT_LINK_RMS;
-    out->w = n->w[0] ? nat_floats(l->e, n->w[0]) : NULL;
+    out->w = n->w[0] ? floats_of(l->e, n->w[0]) : NULL;
     return n->w[0] && !out->w ? no_memory(l->err) : CAMA_OK;
 }
 
@@ -325,7 +328,7 @@ static cama_err set_attend(lowering *l, nat_attend *a, const plan_node *n, int32
     a->q_out = n->in[0];
     a->q.src = n->in[0];
     a->mask = mask_table(e, par);
-    a->sinks = n->w[0] ? nat_floats(e, n->w[0]) : NULL;
+    a->sinks = n->w[0] ? floats_of(e, n->w[0]) : NULL;
     if (a->mask < 0)
         return err_set(l->err, CAMA_ERR_LIMIT, "native: more than %d different masks",
                        NAT_MAX_MASK);
@@ -340,7 +343,7 @@ static cama_err set_attend(lowering *l, nat_attend *a, const plan_node *n, int32
 }
 
 /* A KV_STORE node: k and v as they are. */
-static cama_err set_store(lowering *l, nat_attend *a, const plan_node *n)
+static void set_store(lowering *l, nat_attend *a, const plan_node *n)
 {
     set_place(l->e, n->par.attend.slot, &a->at);
     grow(&l->e->size.max_dim_k, a->at.dim_k);
@@ -348,7 +351,6 @@ static cama_err set_store(lowering *l, nat_attend *a, const plan_node *n)
     a->stores = true;
     a->k.src = n->in[0];
     a->v.src = a->at.v_in_k ? -1 : n->in[1];
-    return CAMA_OK;
 }
 
 /* Nodes [place, place + n) are a store and links, and the next is the attention that follows. */
@@ -368,10 +370,10 @@ static cama_err fuse_attend(lowering *l, size_t n, nat_attend *a, size_t *out_ta
     cama_err e = set_attend(l, a, attend, l->p->node_order[l->place + n]);
     if (!e)
         e = take_chain(l, attend->in[0], attend->par.attend.dim_k, step, &a->q);
-    if (!e && store)
-        e = set_store(l, a, store);
-    if (!e && store)
+    if (!e && store) {
+        set_store(l, a, store);
         e = take_chain(l, store->in[0], a->at.dim_k, step, &a->k);
+    }
     if (!e && store && a->v.src >= 0)
         e = take_chain(l, store->in[1], a->at.dim_v, step, &a->v);
     if (!e && (size_t)(a->q.n + a->k.n + a->v.n) + (store != NULL) == n)
@@ -379,37 +381,48 @@ static cama_err fuse_attend(lowering *l, size_t n, nat_attend *a, size_t *out_ta
     return e;
 }
 
+/* An attention without what it does. */
+static nat_attend no_attend(void)
+{
+    return (nat_attend){.k.src = -1, .v.src = -1, .q.src = -1, .q_out = -1, .out = -1};
+}
+
+/* A store or an attention that goes alone: its links are ops of their own. */
+static cama_err lone_attend(lowering *l, nat_attend *a)
+{
+    const plan_node *n = node_at(l, l->place);
+    const bool attends = n->op == PLAN_ATTEND;
+    *a = no_attend();
+    const cama_err e = attends ? set_attend(l, a, n, l->p->node_order[l->place]) : CAMA_OK;
+    if (e)
+        return e;
+    if (!attends)
+        set_store(l, a, n);
+    put_op(l, attends ? nat_run_attend : nat_run_store, 1)->u.att = a;
+    return CAMA_OK;
+}
+
 static cama_err try_attend(lowering *l, bool *out_taken)
 {
     const plan_node *first = node_at(l, l->place);
     const plan_step *s = &l->p->steps[l->step_of[l->p->node_order[l->place]]];
     const bool fits = s->kind == PLAN_STEP_ROPE_STORE && (size_t)s->first == l->place;
+    const bool alone = first->op == PLAN_ATTEND || first->op == PLAN_KV_STORE;
     *out_taken = false;
-    if (!fits && first->op != PLAN_ATTEND && first->op != PLAN_KV_STORE)
+    if (!fits && !alone)
         return CAMA_OK;
     nat_attend *a = arena_take(&l->e->plan_arena, sizeof *a);
     if (!a)
         return no_memory(l->err);
-    *a = (nat_attend){.k.src = -1, .v.src = -1, .q.src = -1, .q_out = -1, .out = -1};
+    *a = no_attend();
     size_t n = 0;
-    cama_err e = fits ? fuse_attend(l, (size_t)s->n, a, &n) : CAMA_OK;
-    if (e || n) {
-        *out_taken = true;
-        if (!e)
-            put_op(l, nat_run_attend, n)->u.att = a;
+    const cama_err e = fits ? fuse_attend(l, (size_t)s->n, a, &n) : CAMA_OK;
+    *out_taken = e || n || alone;
+    if (!e && n)
+        put_op(l, nat_run_attend, n)->u.att = a;
+    if (e || n || !alone) /* a step that does not fit: its nodes go one by one */
         return e;
-    }
-    if (first->op != PLAN_ATTEND && first->op != PLAN_KV_STORE)
-        return CAMA_OK; /* its nodes go one by one */
-    *a = (nat_attend){.k.src = -1, .v.src = -1, .q.src = -1, .q_out = -1, .out = -1};
-    *out_taken = true;
-    if (first->op == PLAN_ATTEND)
-        e = set_attend(l, a, first, l->p->node_order[l->place]);
-    else
-        e = set_store(l, a, first);
-    if (!e)
-        put_op(l, first->op == PLAN_ATTEND ? nat_run_attend : nat_run_store, 1)->u.att = a;
-    return e;
+    return lone_attend(l, a);
 }
 
 /* ---- experts ---- */
@@ -421,8 +434,8 @@ static cama_err set_stack(lowering *l, nat_stack *s, const plan_tensor *w, const
     s->step = s->w.k.n_row * s->w.k.row_bytes;
     s->bias_step = s->w.k.n_row;
     s->w.k.n_row = n_row;
-    s->bias = b ? nat_floats(l->e, b) : NULL;
-    s->cut = nat_cut(l->e, n_row);
+    s->bias = b ? floats_of(l->e, b) : NULL;
+    s->cut = cut_rows(l->e, n_row);
     grow(&l->e->size.max_scratch, l->e->kern.scratch_bytes(s->w.k.n_col));
     return (b && !s->bias) || !s->cut ? no_memory(l->err) : CAMA_OK;
 }
@@ -485,25 +498,18 @@ static cama_err set_floats(lowering *l, nat_op *op)
     if (n->op == PLAN_EMBED || n->op == PLAN_HEAD_LINEAR)
         return CAMA_OK;
     for (int i = 0; i < 2 && n->w[i]; i++) {
-        op->u.w[i] = nat_floats(l->e, n->w[i]);
+        op->u.w[i] = floats_of(l->e, n->w[i]);
         if (!op->u.w[i])
             return no_memory(l->err);
     }
     return CAMA_OK;
 }
 
-static cama_err lower_prim(lowering *l)
+/* What the engine must know of a primitive: sizes of scratch, limits, places of outputs. */
+static cama_err note_prim(lowering *l, nat_op *op)
 {
     engine *e = l->e;
-    const plan_node *n = node_at(l, l->place);
-    if (n->op == PLAN_ROPE || is_head_norm(n))
-        return set_link(l, &put_op(l, nat_run_heads, 1)->u.link, n);
-    if (n->op == PLAN_EXPERTS)
-        return lower_experts(l);
-    if (!prim_fn[n->op])
-        return err_set(l->err, CAMA_ERR_UNSUPPORTED, "native: no op for node '%s' (%s)",
-                       n->name ? n->name : "", plan_op_name(n->op));
-    nat_op *op = put_op(l, prim_fn[n->op], 1);
+    const plan_node *n = op->node;
     if (n->op == PLAN_HEAD_LINEAR) {
         grow(&e->size.max_col, (size_t)n->w[0]->ne[0]);
         grow(&e->size.max_acts_col, (size_t)n->w[0]->ne[0]);
@@ -521,6 +527,23 @@ static cama_err lower_prim(lowering *l)
         e->pools = true;
         e->pool_kind = n->par.pool.kind;
     }
+    return CAMA_OK;
+}
+
+static cama_err lower_prim(lowering *l)
+{
+    const plan_node *n = node_at(l, l->place);
+    if (n->op == PLAN_ROPE || is_head_norm(n))
+        return set_link(l, &put_op(l, nat_run_heads, 1)->u.link, n);
+    if (n->op == PLAN_EXPERTS)
+        return lower_experts(l);
+    if (!prim_fn[n->op])
+        return err_set(l->err, CAMA_ERR_UNSUPPORTED, "native: no op for node '%s' (%s)",
+                       n->name ? n->name : "", plan_op_name(n->op));
+    nat_op *op = put_op(l, prim_fn[n->op], 1);
+    const cama_err e = note_prim(l, op);
+    if (e)
+        return e;
     return set_floats(l, op);
 }
 

@@ -6,7 +6,8 @@
 #include "base/pages.h"
 #include "base/plat.h"
 
-#define KEEP_TOKENS 128 /* behind a window: so far back a rewind is whole */
+#define MAX_CHECKPOINT 4 /* of the states of one sequence */
+#define KEEP_TOKENS 128  /* behind a window: so far back a rewind is whole */
 
 /* Hands out pieces of one block; with base NULL it only counts. */
 typedef struct carver {
@@ -208,7 +209,7 @@ static cama_err open_books(engine *e, err_info *err)
         mem->books = -1;
         if (g->shape.kind == PLAN_KV_STATE) {
             o.n_state = (uint32_t)e->n_state;
-            o.n_check = 4;
+            o.n_check = MAX_CHECKPOINT;
             mem->n_bytes = e->n_state * mem->page_bytes;
             continue;
         }

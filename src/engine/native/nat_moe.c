@@ -13,7 +13,6 @@
 /* The rows of one pass. */
 typedef struct pass {
     const nat_moe *m;
-    nat_domain domain;
     int32_t x, route; /* nodes */
     size_t row0, n_row;
 } pass;
@@ -197,7 +196,7 @@ static void run_pass(engine *e, const pass *p, int32_t out_node, int t)
 void nat_run_experts(engine *e, const nat_op *op, int t)
 {
     const size_t n_row = e->n_row[op->domain];
-    pass p = {.m = op->u.moe, .domain = op->domain, .x = op->node->in[0], .route = op->node->in[1]};
+    pass p = {.m = op->u.moe, .x = op->node->in[0], .route = op->node->in[1]};
     for (p.row0 = 0; p.row0 < n_row; p.row0 += NAT_MOE_ROWS) {
         p.n_row = n_row - p.row0 < NAT_MOE_ROWS ? n_row - p.row0 : NAT_MOE_ROWS;
         if (p.row0)

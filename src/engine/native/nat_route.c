@@ -4,9 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#define MIN_SUM                                                                                    \
-    6.103515625e-5f /* the smallest normal half: peers clamp the sum of weights there              \
-                     */
+#define MIN_SUM 6.103515625e-5f /* the smallest normal half, as peers clamp the sum of weights */
 
 static void softmax(const float *x, size_t n, float *out)
 {
