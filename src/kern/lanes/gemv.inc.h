@@ -59,25 +59,8 @@ V_INLINE void GEMV(gemv_emit)(GEMV(gemv_ctx) * ctx, const lane_block *b, lane_tr
 #define EMIT GEMV(gemv_emit)
 #include "kern/lanes/formats.inc.h"
 
-#define FORMAT Q4_0
-#include "kern/lanes/gemv_format.inc.h"
-#define FORMAT Q4_1
-#define FORMAT_QUADS
-#include "kern/lanes/gemv_format.inc.h"
-#define FORMAT Q5_0
-#include "kern/lanes/gemv_format.inc.h"
-#define FORMAT Q5_1
-#include "kern/lanes/gemv_format.inc.h"
-#define FORMAT Q8_0
-#include "kern/lanes/gemv_format.inc.h"
-#define FORMAT IQ4_NL
-#include "kern/lanes/gemv_format.inc.h"
-#define FORMAT Q4_K
-#include "kern/lanes/gemv_format.inc.h"
-#define FORMAT Q5_K
-#include "kern/lanes/gemv_format.inc.h"
-#define FORMAT Q6_K
-#include "kern/lanes/gemv_format.inc.h"
+#define FORMAT_BODY "kern/lanes/gemv_format.inc.h"
+#include "kern/lanes/each_format.inc.h"
 
 static gemv_fn *const GEMV(gemv)[QUANT_N_TYPE] = {
     [QUANT_Q4_0] = GEMV(gemv_Q4_0), [QUANT_Q4_1] = GEMV(gemv_Q4_1),

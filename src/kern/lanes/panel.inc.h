@@ -62,25 +62,8 @@ V_INLINE void panel_emit(panel_ctx *ctx, const lane_block *b, lane_traits t)
 typedef void panel_fn(quant_type t, const uint8_t *p, size_t stride, size_t n_block, uint8_t *at,
                       const uint8_t *ahead);
 
-#define FORMAT Q4_0
-#include "kern/lanes/panel_format.inc.h"
-#define FORMAT Q4_1
-#define FORMAT_QUADS
-#include "kern/lanes/panel_format.inc.h"
-#define FORMAT Q5_0
-#include "kern/lanes/panel_format.inc.h"
-#define FORMAT Q5_1
-#include "kern/lanes/panel_format.inc.h"
-#define FORMAT Q8_0
-#include "kern/lanes/panel_format.inc.h"
-#define FORMAT IQ4_NL
-#include "kern/lanes/panel_format.inc.h"
-#define FORMAT Q4_K
-#include "kern/lanes/panel_format.inc.h"
-#define FORMAT Q5_K
-#include "kern/lanes/panel_format.inc.h"
-#define FORMAT Q6_K
-#include "kern/lanes/panel_format.inc.h"
+#define FORMAT_BODY "kern/lanes/panel_format.inc.h"
+#include "kern/lanes/each_format.inc.h"
 
 /* 32 columns of one row, that of lane r. */
 static void panel_put_row(const kern_unpack_info *f, const kern_piece *piece, size_t block,
