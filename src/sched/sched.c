@@ -48,9 +48,9 @@ cama_err sched_open(const sched_opts *o, sched **out, err_info *err)
     list_init(&s->waiting);
     list_init(&s->running);
     list_init(&s->incoming);
-    pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->wake, NULL);
-    if (!take_memory(s))
+    s->have_lock = pthread_mutex_init(&s->lock, NULL) == 0;
+    s->have_wake = pthread_cond_init(&s->wake, NULL) == 0;
+    if (!s->have_lock || !s->have_wake || !take_memory(s))
         e = err_set(err, CAMA_ERR_NOMEM, "sched: no memory for steps of %u rows", o->n_batch);
     if (!e && o->n_cached && o->causal)
         e = kv_tree_open(o->n_cached, (uint64_t)o->n_cached * o->n_ctx, &s->tree, err);
@@ -91,8 +91,10 @@ void sched_close(sched *s)
     }
     free(s->cand);
     free(s->keys);
-    pthread_cond_destroy(&s->wake);
-    pthread_mutex_destroy(&s->lock);
+    if (s->have_wake)
+        (void)pthread_cond_destroy(&s->wake); /* nobody waits: the loop has stopped */
+    if (s->have_lock)
+        (void)pthread_mutex_destroy(&s->lock);
     free(s);
 }
 
@@ -102,13 +104,13 @@ static bool can_go_on(sched *s)
     bool more = s->steps[0].live || s->steps[1].live;
     for (const sched_job *j = s->running.head; j && !more; j = j->next)
         more = j->state == JOB_RUNNING || (j->state == JOB_PAUSED && stream_ready(j->stream));
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     /* Jobs that wait behind paused ones cannot go on before something else happens. */
     more = more || s->incoming.n || (s->waiting.n && !s->running.n);
     s->stat.n_waiting = s->n_queued;
     s->stat.n_running = s->running.n;
     s->stat.n_cached = s->tree ? kv_tree_n_seq(s->tree) : 0;
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     return more;
 }
 
@@ -133,34 +135,34 @@ void sched_run(sched *s)
     bool stop = false;
     while (!stop) {
         const bool more = sched_tick(s);
-        pthread_mutex_lock(&s->lock);
+        sched_lock(s);
         while (!more && !s->stop && !s->woken && !s->incoming.n)
-            pthread_cond_wait(&s->wake, &s->lock);
+            (void)pthread_cond_wait(&s->wake, &s->lock); /* without a deadline it cannot fail */
         s->woken = false;
         stop = s->stop;
-        pthread_mutex_unlock(&s->lock);
+        sched_unlock(s);
     }
 }
 
 void sched_wake(sched *s)
 {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     s->woken = true;
-    pthread_cond_signal(&s->wake);
-    pthread_mutex_unlock(&s->lock);
+    sched_signal(s);
+    sched_unlock(s);
 }
 
 void sched_stop(sched *s)
 {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     s->stop = true;
-    pthread_cond_signal(&s->wake);
-    pthread_mutex_unlock(&s->lock);
+    sched_signal(s);
+    sched_unlock(s);
 }
 
 void sched_get_stat(sched *s, sched_stat *out)
 {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     *out = s->stat;
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
 }

@@ -67,7 +67,8 @@ struct sched {
     sample_cand *cand;   /* [SAMPLE_MAX_NEED] scratch */
     uint64_t *keys;      /* [n_ctx + 1] scratch */
 
-    pthread_mutex_t lock; /* guards what follows */
+    bool have_lock, have_wake; /* they were made: a scheduler that is half built is closed too */
+    pthread_mutex_t lock;      /* guards what follows */
     pthread_cond_t wake;
     job_list incoming;
     uint32_t n_queued; /* incoming and waiting together */
@@ -76,6 +77,23 @@ struct sched {
     bool stop, woken;
     sched_stat stat;
 };
+
+/* A plain mutex that is held for no foreign code: none of the three can fail. */
+static inline void sched_lock(sched *s)
+{
+    (void)pthread_mutex_lock(&s->lock);
+}
+
+static inline void sched_unlock(sched *s)
+{
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+/* Under the lock: the loop looks again. */
+static inline void sched_signal(sched *s)
+{
+    (void)pthread_cond_signal(&s->wake);
+}
 
 void job_free(sched *s, sched_job *j); /* unlinks it from `all` */
 /* Ends a job for its reader. The sequence is dealt with when it is retired. */

@@ -52,14 +52,14 @@ void job_free(sched *s, sched_job *j)
     if (!j)
         return;
     if (j->id) {
-        pthread_mutex_lock(&s->lock);
+        sched_lock(s);
         if (j->all_prev)
             j->all_prev->all_next = j->all_next;
         else
             s->all = j->all_next;
         if (j->all_next)
             j->all_next->all_prev = j->all_prev;
-        pthread_mutex_unlock(&s->lock);
+        sched_unlock(s);
     }
     stream_close(j->stream);
     sample_free(j->sampler);
@@ -177,7 +177,7 @@ static cama_err new_job(const sched *s, const sched_job_def *def, sched_job **ou
 static cama_err enqueue(sched *s, sched_job *j, sched_job_id *out, err_info *err)
 {
     cama_err e = CAMA_OK;
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     if (s->n_queued >= s->o.n_queue) {
         e = err_set(err, CAMA_ERR_BUSY, "%u jobs are waiting, the queue holds no more",
                     s->n_queued);
@@ -189,9 +189,9 @@ static cama_err enqueue(sched *s, sched_job *j, sched_job_id *out, err_info *err
         s->all = j;
         list_append(&s->incoming, j);
         s->n_queued++;
-        pthread_cond_signal(&s->wake);
+        sched_signal(s);
     }
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     return e;
 }
 
@@ -211,12 +211,12 @@ cama_err sched_submit(sched *s, const sched_job_def *def, sched_job_id *out, err
 
 void sched_cancel(sched *s, sched_job_id id)
 {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     for (sched_job *j = s->all; j; j = j->all_next) {
         if (j->id == id)
             atomic_store_explicit(&j->canceled, true, memory_order_relaxed);
     }
     s->woken = true;
-    pthread_cond_signal(&s->wake);
-    pthread_mutex_unlock(&s->lock);
+    sched_signal(s);
+    sched_unlock(s);
 }

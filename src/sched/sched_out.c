@@ -39,19 +39,19 @@ static bool preempt(sched *s)
     sched_drop(s, youngest);
     youngest->state = JOB_WAITING;
     list_prepend(&s->waiting, youngest);
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     s->n_queued++;
     s->stat.n_preempted++;
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     return true;
 }
 
 static void count_step(sched *s, const sched_step *step)
 {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     s->stat.n_step++;
     s->stat.n_row += step->n_row;
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
 }
 
 void sched_submit_step(sched *s, sched_step *step)

@@ -23,10 +23,10 @@ bool sched_evict(sched *s)
 /* Jobs that other threads brought since the last tick. */
 static void take_incoming(sched *s)
 {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     for (sched_job *j; (j = list_take(&s->incoming));)
         list_append(&s->waiting, j);
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
 }
 
 static bool is_canceled(const sched_job *j)
@@ -90,9 +90,9 @@ static bool has_room(sched *s, const sched_job *j)
 static void leave_queue(sched *s, sched_job *j)
 {
     list_remove(&s->waiting, j);
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     s->n_queued--;
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     list_append(&s->running, j);
 }
 
@@ -110,7 +110,7 @@ static bool admit(sched *s, sched_job *j)
         sched_drop(s, j);
         if (e == CAMA_ERR_LIMIT && s->running.n)
             return false;
-        err_set(&err, e, "the engine has no room for a sequence: %s", cama_err_text(e));
+        (void)err_set(&err, e, "the engine has no room for a sequence: %s", cama_err_text(e));
     }
     leave_queue(s, j);
     j->state = JOB_RUNNING;

@@ -22,6 +22,8 @@ typedef struct stop_set {
     size_t n;
 } stop_set;
 
+/* The strings are copied; empty ones are left out. CAMA_ERR_LIMIT: more than STREAM_MAX_STOP, or
+ * one of more than STREAM_MAX_STOP_BYTES; CAMA_ERR_NOMEM. *s is then empty. */
 cama_err stop_init(stop_set *s, const char *const *stop, size_t n_stop, err_info *err);
 void stop_done(stop_set *s);
 

@@ -74,7 +74,9 @@ typedef enum stream_state {
 
 /* The next token of the answer. */
 stream_state stream_token(stream *s, int32_t id, err_info *err);
+/* Whether a paused sink takes more. */
 bool stream_ready(stream *s);
+/* An embedding instead of tokens; v is borrowed for the call. */
 void stream_vector(stream *s, const float *v, size_t n);
 
 /* Gives out what is still held (unless a stop string ended it), then tells the sink. stop_index is
