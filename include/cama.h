@@ -295,6 +295,11 @@ typedef struct cama_gen_result {
 
 CAMA_API void cama_gen_result_init(cama_gen_result *r, size_t bytes);
 
+/* The tokens that cama_generate makes of the prompt in opts, which may then go in as ids: so a
+ * caller sees how long it is first. *out_ids is freed with cama_free (never NULL on success). */
+CAMA_API cama_err cama_prompt_tokens(cama_model *m, const cama_gen_opts *opts, int32_t **out_ids,
+                                     size_t *out_n, cama_error *err);
+
 /* Runs to the end on this thread. result may be NULL. CAMA_ERR_CONTEXT: the prompt is longer than
  * n_ctx. A canceled answer is no error. */
 CAMA_API cama_err cama_generate(cama_model *m, const cama_gen_opts *opts, cama_gen_result *result,

@@ -50,6 +50,8 @@ cama_err cama_hand_out(buf *b, char **out_text, size_t *out_n, const char *what,
 cama_err cama_need_engine(const cama_model *m, cama_error *err);
 /* The scheduler, made on first use. */
 cama_err cama_need_sched(cama_model *m, cama_error *err);
+/* The caller's options, whatever header it was built with; what that did not know is default. */
+cama_err cama_read_gen_opts(const cama_gen_opts *o, cama_gen_opts *out, cama_error *err);
 /* Ids of a prompt: text, or messages through the template. */
 cama_err cama_prompt_ids(cama_model *m, const cama_gen_opts *o, tok_ids *ids, cama_error *err);
 

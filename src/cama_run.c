@@ -222,6 +222,16 @@ void cama_gen_opts_init(cama_gen_opts *o, size_t bytes)
     memcpy(o, &all, bytes < sizeof all ? bytes : sizeof all);
 }
 
+cama_err cama_read_gen_opts(const cama_gen_opts *o, cama_gen_opts *out, cama_error *err)
+{
+    cama_gen_opts_init(out, sizeof *out);
+    if (o->bytes < sizeof o->bytes)
+        return err_set(err, CAMA_ERR_ARG, "cama_gen_opts has %zu bytes: use its init function",
+                       o->bytes);
+    memcpy(out, o, o->bytes < sizeof *out ? o->bytes : sizeof *out);
+    return CAMA_OK;
+}
+
 void cama_gen_result_init(cama_gen_result *r, size_t bytes)
 {
     const cama_gen_result all = {.bytes = bytes, .stop_index = -1};
@@ -361,13 +371,8 @@ static void run(cama_model *m, answer *answers, size_t n)
 
 static cama_err init_answer(answer *a, const cama_gen_opts *o, cama_error *err)
 {
-    cama_gen_opts_init(&a->o, sizeof a->o);
     cama_gen_result_init(&a->r, sizeof a->r);
-    if (o->bytes < sizeof o->bytes)
-        return err_set(err, CAMA_ERR_ARG, "cama_gen_opts has %zu bytes: use its init function",
-                       o->bytes);
-    memcpy(&a->o, o, o->bytes < sizeof a->o ? o->bytes : sizeof a->o);
-    return CAMA_OK;
+    return cama_read_gen_opts(o, &a->o, err);
 }
 
 static void give_result(const answer *a, cama_gen_result *out)

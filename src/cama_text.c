@@ -25,6 +25,22 @@ static cama_err encode(const cama_model *m, const char *text, size_t n, uint32_t
     return tok_encode(m->vocab, text, n, tf, ids, err);
 }
 
+/* Of no tokens there is an array too: the caller may free it without a look. */
+static cama_err hand_out_ids(cama_err e, tok_ids *ids, int32_t **out_ids, size_t *out_n,
+                             cama_error *err)
+{
+    int32_t *out = e || ids->id ? ids->id : malloc(sizeof *out);
+    if (!e && !out)
+        e = err_set(err, CAMA_ERR_NOMEM, "cama: no memory for tokens");
+    if (e) {
+        tok_ids_done(ids);
+        return e;
+    }
+    *out_ids = out;
+    *out_n = ids->n;
+    return CAMA_OK;
+}
+
 cama_err cama_tokenize(const cama_model *m, const char *text, size_t n_text, uint32_t flags,
                        int32_t **out_ids, size_t *out_n, cama_error *err)
 {
@@ -34,17 +50,7 @@ cama_err cama_tokenize(const cama_model *m, const char *text, size_t n_text, uin
     tok_ids ids;
     tok_ids_init(&ids, CAMA_MAX_OUTPUT / sizeof *ids.id);
     e = encode(m, text, n_text, flags, &ids, err);
-    /* Of no tokens there is an array too: the caller may free it without a look. */
-    int32_t *out = e || ids.id ? ids.id : malloc(sizeof *out);
-    if (!e && !out)
-        e = err_set(err, CAMA_ERR_NOMEM, "cama: no memory for tokens");
-    if (e) {
-        tok_ids_done(&ids);
-        return e;
-    }
-    *out_ids = out;
-    *out_n = ids.n;
-    return CAMA_OK;
+    return hand_out_ids(e, &ids, out_ids, out_n, err);
 }
 
 cama_err cama_detokenize(const cama_model *m, const int32_t *ids, size_t n, bool special,
@@ -264,4 +270,18 @@ cama_err cama_prompt_ids(cama_model *m, const cama_gen_opts *o, tok_ids *ids, ca
         return CAMA_OK; /* ids: there is nothing to make */
     return encode(m, o->prompt, strlen(o->prompt),
                   CAMA_TOKENIZE_ADD_SPECIAL | CAMA_TOKENIZE_PARSE_SPECIAL, ids, err);
+}
+
+cama_err cama_prompt_tokens(cama_model *m, const cama_gen_opts *opts, int32_t **out_ids,
+                            size_t *out_n, cama_error *err)
+{
+    tok_ids ids;
+    tok_ids_init(&ids, CAMA_MAX_OUTPUT / sizeof *ids.id);
+    cama_gen_opts o;
+    cama_err e = cama_read_gen_opts(opts, &o, err);
+    if (!e && o.ids)
+        e = err_set(err, CAMA_ERR_ARG, "the prompt is tokens already");
+    if (!e)
+        e = cama_prompt_ids(m, &o, &ids, err);
+    return hand_out_ids(e, &ids, out_ids, out_n, err);
 }
