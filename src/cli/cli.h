@@ -11,6 +11,7 @@
 #define CLI_FAILED 1        /* a file, a model or the machine: the text on stderr says what */
 #define CLI_USAGE 2         /* the command line itself */
 #define CLI_INTERRUPTED 130 /* Ctrl-C, as shells count it */
+#define CLI_PIPE_CLOSED 141 /* the reader of standard output left, as shells count it */
 
 int cli_main(int argc, char **argv);
 

@@ -544,8 +544,8 @@ static void write_program_help(buf *out)
         const cli_command_info *c = &cli_commands[i];
         (void)buf_printf(out, "  %-10s %-18s %s\n", c->name, c->args, c->summary);
     }
-    (void)buf_puts(out,
-                   "\nExit status: 0 done, 1 failed, 2 wrong command line, 130 interrupted.\n");
+    (void)buf_puts(out, "\nExit status: 0 done, 1 failed, 2 wrong command line, 130 interrupted,\n"
+                        "141 the reader of the output left.\n");
 }
 
 cama_err cli_write_help(cli_command c, buf *out)

@@ -7,10 +7,20 @@
 #include <string.h>
 #include <unistd.h>
 
+static bool pipe_closed; /* by the reader of standard output, which is no news to anyone */
+
 int cli_fail(const cama_error *err)
 {
+    if (err->code == CAMA_ERR_IO && pipe_closed)
+        return CLI_PIPE_CLOSED;
     fprintf(stderr, "cama: %s\n", err->text);
     return err->code == CAMA_ERR_CANCELED ? CLI_INTERRUPTED : CLI_FAILED;
+}
+
+void cli_name_remedy(cama_error *err, const char *remedy)
+{
+    const cama_error before = *err;
+    (void)err_set(err, before.code, "%s; %s", before.text, remedy);
 }
 
 void cli_warning(void *user, const char *text)
@@ -56,9 +66,11 @@ cama_err cli_text_argument(const char *arg, buf *input, const char **out_text, s
 
 cama_err cli_print(const char *text, size_t n, cama_error *err)
 {
-    if (fwrite(text, 1, n, stdout) != n || fflush(stdout))
-        return err_set(err, CAMA_ERR_IO, "cannot write standard output: %s", strerror(errno));
-    return CAMA_OK;
+    if (fwrite(text, 1, n, stdout) == n && !fflush(stdout))
+        return CAMA_OK;
+    if (errno == EPIPE)
+        pipe_closed = true;
+    return err_set(err, CAMA_ERR_IO, "cannot write standard output: %s", strerror(errno));
 }
 
 /* ---- Ctrl-C ---- */
@@ -72,10 +84,13 @@ static void on_interrupt(int signal)
     interrupted = 1;
 }
 
-void cli_catch_interrupt(void)
+void cli_catch_interrupt(bool once)
 {
     interrupted = 0;
-    struct sigaction action = {.sa_handler = on_interrupt};
+    struct sigaction action = {
+        .sa_handler = on_interrupt,
+        .sa_flags = once ? (int)SA_RESETHAND : 0,
+    };
     sigemptyset(&action.sa_mask);
     (void)sigaction(SIGINT, &action, &before); /* fails for bad arguments only */
 }
@@ -120,7 +135,7 @@ cama_err cli_answer(cama_model *m, const cama_gen_opts *gen, buf *answer, cama_g
     o.on_poll = on_poll;
     o.user = &p;
     cama_gen_result_init(result, sizeof *result);
-    cli_catch_interrupt();
+    cli_catch_interrupt(answer == NULL);
     cama_err e = cama_generate(m, &o, result, err);
     cli_release_interrupt();
     if (!e && p.err.code) {

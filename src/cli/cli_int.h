@@ -18,8 +18,10 @@ int cli_embed(cli_args *args);
 /* Questions from the terminal until /bye; the model is the session's from here on. */
 int cli_repl(cli_args *args, cama_model *m);
 
-/* "cama: text" on standard error; gives CLI_FAILED, or CLI_USAGE for CAMA_ERR_ARG made here. */
+/* "cama: text" on standard error; gives the exit status. */
 int cli_fail(const cama_error *err);
+/* "text; remedy", for errors whose remedy the door knows and the room below does not. */
+void cli_name_remedy(cama_error *err, const char *remedy);
 /* A warning of the library, on standard error; for cama_model_opts.on_warning. */
 void cli_warning(void *user, const char *text);
 
@@ -31,15 +33,17 @@ cama_err cli_read_input(buf *out, cama_error *err);
 /* The argument's text, or standard input for "-"; *out_text points into one of them. */
 cama_err cli_text_argument(const char *arg, buf *input, const char **out_text, size_t *out_n,
                            cama_error *err);
-/* Writes to standard output; CAMA_ERR_IO when it is gone. */
+/* Writes to standard output; CAMA_ERR_IO when it is gone. A reader that left (`| head -1`) is told
+ * by the exit status alone. */
 cama_err cli_print(const char *text, size_t n, cama_error *err);
 
-/* Ctrl-C while computing asks for an end; between these two calls it does nothing else. */
-void cli_catch_interrupt(void);
+/* Ctrl-C asks for an end; between these two calls it does nothing else. once: a second one ends the
+ * program, for who will not wait until a long prompt's step is computed. */
+void cli_catch_interrupt(bool once);
 void cli_release_interrupt(void);
 bool cli_interrupted(void);
 
-/* An answer to the terminal. *answer (may be NULL) collects its text too. */
+/* An answer to the terminal. *answer collects its text too; NULL: there is no conversation. */
 cama_err cli_answer(cama_model *m, const cama_gen_opts *gen, buf *answer, cama_gen_result *result,
                     cama_error *err);
 /* Engine, device, memory and speeds on standard error. */
@@ -47,15 +51,22 @@ void cli_print_figures(const cama_model *m, const cama_gen_result *r, bool verbo
 /* "98.4 MiB". */
 void cli_format_bytes(uint64_t bytes, char *out, size_t n);
 
-/* The conversation so far, as JSON for cama_gen_opts.messages. */
+/* The conversation so far, as JSON for cama_gen_opts.messages. It is kept whole: what does not fit
+ * into the context is left out of what is handed to the model, and is back when there is room. */
 typedef struct cli_chat {
-    buf json; /* without the closing bracket */
+    buf json;  /* the messages, one behind the other */
+    buf parts; /* where each begins */
+    buf out;   /* what cli_chat_messages gave last */
     size_t n_message;
+    size_t n_turn; /* a turn begins with a user's message; system messages belong to none */
 } cli_chat;
 void cli_chat_init(cli_chat *c);
 void cli_chat_done(cli_chat *c);
 cama_err cli_chat_add(cli_chat *c, const char *role, const char *text, cama_error *err);
-/* The whole array, NUL-terminated, until the next call; NULL: no memory. */
-const char *cli_chat_messages(cli_chat *c);
+/* Back to the first n_message messages. */
+void cli_chat_cut(cli_chat *c, size_t n_message);
+/* The array without the n_drop oldest turns, NUL-terminated, until the next call; NULL: no memory.
+ * *out_n_dropped: messages that were left out. */
+const char *cli_chat_messages(cli_chat *c, size_t n_drop, size_t *out_n_dropped);
 
 #endif

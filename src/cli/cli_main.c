@@ -13,10 +13,12 @@ static int print_help(cli_command c)
     buf_init(&out, 1 << 20);
     cama_error err = {.code = CAMA_OK};
     cama_err e = cli_write_help(c, &out);
-    if (!e)
+    if (e)
+        (void)buf_error(&out, "the help", &err); /* gives e again, and its text */
+    else
         e = cli_print(out.data, out.n, &err);
     buf_done(&out);
-    return e ? CLI_FAILED : CLI_OK;
+    return e ? cli_fail(&err) : CLI_OK;
 }
 
 static int help(const cli_args *args)
@@ -33,7 +35,10 @@ static int help(const cli_args *args)
 
 static int version(void)
 {
-    return printf("cama version %s\n", cama_version()) < 0 || fflush(stdout) ? CLI_FAILED : CLI_OK;
+    char line[64];
+    cama_error err;
+    const int n = snprintf(line, sizeof line, "cama version %s\n", cama_version());
+    return cli_print(line, (size_t)n, &err) ? cli_fail(&err) : CLI_OK;
 }
 
 int cli_main(int argc, char **argv)

@@ -60,7 +60,8 @@ static cama_err answer_once(const cli_args *args, cama_model *m, const char *pro
     cama_err e = CAMA_OK;
     if (info.has_template) {
         e = fill_chat(args, prompt, &chat, err);
-        o.messages = e ? NULL : cli_chat_messages(&chat);
+        size_t n_dropped;
+        o.messages = e ? NULL : cli_chat_messages(&chat, 0, &n_dropped);
         if (!e && !o.messages)
             e = err_set(err, CAMA_ERR_NOMEM, "no memory for the conversation");
     } else {
@@ -71,6 +72,8 @@ static cama_err answer_once(const cli_args *args, cama_model *m, const char *pro
     }
     if (!e)
         e = cli_answer(m, &o, NULL, r, err);
+    if (e == CAMA_ERR_CONTEXT)
+        cli_name_remedy(err, "--num-ctx N makes room for more");
     cli_chat_done(&chat);
     return e;
 }
@@ -84,9 +87,10 @@ int cli_run(cli_args *args)
     cama_gen_result r;
     cama_err e = gather_prompt(args, &prompt, &err);
     const bool asked = prompt.n > 0;
-    if (!e && !asked && !isatty(STDIN_FILENO))
+    if (!e && !asked && !(isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)))
         e = err_set(&err, CAMA_ERR_ARG,
-                    "no prompt: neither an argument nor standard input has one");
+                    "no prompt: neither an argument nor standard input has one, "
+                    "and a conversation needs a terminal");
     if (!e)
         e = cli_open(args, CAMA_OPEN_ALL, &m, &err);
     if (!e && !asked) {

@@ -152,7 +152,7 @@ def test_ids_outside_the_vocabulary(cama, model, tmp_path):
 def test_a_prompt_longer_than_the_context_names_both_numbers(cama, model):
     p = cama("run", model, "word " * 500, "--num-ctx", 64)
     assert p.returncode == 1
-    assert re.search(r"\b5\d\d tokens.*\b64\b", p.stderr.decode())
+    assert re.search(r"\b5\d\d tokens.*\b64; --num-ctx N makes room", p.stderr.decode())
 
 
 def test_a_full_context_is_told(cama, model):
@@ -209,3 +209,35 @@ def test_output_that_goes_nowhere(cama_bin, model):
         p = subprocess.run([cama_bin, "run", model, "hi", "--num-predict", "5"], stdin=subprocess.DEVNULL, stdout=full,
                            stderr=subprocess.PIPE, timeout=300)
     assert p.returncode == 1 and b"cannot write standard output" in p.stderr
+
+
+def test_a_reader_that_leaves_ends_it_quietly(cama_bin, model):
+    import subprocess
+    for args in (["run", model, "Count to a thousand.", "--ignore-eos", "--num-predict", "200"], ["help"], ["version"],
+                 ["show", model], ["tokenize", model, "x"]):
+        p = subprocess.Popen([cama_bin, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        p.stdout.close()
+        err = p.stderr.read()
+        assert p.wait(60) == 141 and err == b"", (args, p.returncode, err)
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 0.02, 2.0])
+def test_an_interrupt_ends_with_its_status(cama_bin, model, wait_s):
+    """Before anything, while loading, while the prompt is computed: 130, as a shell sees it, and no error."""
+    import signal
+    import subprocess
+    import time
+    p = subprocess.Popen([cama_bin, "run", model, "-c", "8192", "-b", "32", "--threads", "1"], stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    p.stdin.write(b"the sea and the ships " * 1500)
+    p.stdin.close()
+    time.sleep(wait_s)
+    p.send_signal(signal.SIGINT)
+    assert p.wait(60) in (130, -signal.SIGINT)
+    assert p.stdout.read().strip() == b""
+    assert b"cama: " not in p.stderr.read()
+
+
+def test_no_prompt(cama, model):
+    p = cama("run", model)
+    assert p.returncode == 1 and b"no prompt" in p.stderr

@@ -1,11 +1,14 @@
 """The REPL of `cama run`, typed at a pseudo-terminal."""
 import errno
+import fcntl
 import os
 import pty
 import re
 import select
 import signal
+import struct
 import subprocess
+import termios
 import time
 
 import pytest
@@ -18,16 +21,16 @@ class Terminal:
 
     def __init__(self, args, env):
         self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 400, 0, 0))  # what is typed stays on its line
         self.process = subprocess.Popen(args, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True,
                                         preexec_fn=self.take_terminal)
         os.close(slave)
         self.seen = ""
         self.raw = b""
+        self.all = b""
 
     @staticmethod
     def take_terminal():
-        import fcntl
-        import termios
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     def read(self, timeout):
@@ -39,6 +42,7 @@ class Terminal:
             assert e.errno == errno.EIO
             data = b""
         self.raw += data
+        self.all += data
         self.seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.raw.decode(errors="replace"))
         return bool(data)
 
@@ -71,16 +75,31 @@ class Terminal:
         os.close(self.master)
 
 
+ARGS = ("--temperature", "0", "--num-predict", "40", "--activations", "f32")
+
+
 @pytest.fixture
-def repl(cama_bin, model, tmp_path):
-    env = dict(os.environ, HOME=str(tmp_path), TERM="xterm", LC_ALL="C.UTF-8")
-    env.pop("XDG_STATE_HOME", None)
-    t = Terminal([cama_bin, "run", model, "--temperature", "0", "--num-predict", "40", "--activations", "f32"], env)
-    try:
+def start(cama_bin, model, tmp_path):
+    """start(*options, **environment) -> a Terminal at its first prompt."""
+    terminals = []
+
+    def call(*args, **more):
+        env = dict(os.environ, HOME=str(tmp_path), TERM="xterm", LC_ALL="C.UTF-8")
+        env.pop("XDG_STATE_HOME", None)
+        env.update(more)
+        t = Terminal([cama_bin, "run", model, *(args or ARGS)], env)
+        terminals.append(t)
         t.expect(PROMPT)
-        yield t
-    finally:
+        return t
+
+    yield call
+    for t in terminals:
         t.close()
+
+
+@pytest.fixture
+def repl(start):
+    return start()
 
 
 def leave(t, how="/bye\n"):
@@ -111,12 +130,15 @@ def test_parameters(repl):
     assert "num_predict" in repl.ask("/set parameter num_predict 2")
     repl.ask("/set verbose")
     assert re.search(r"decode\s+2 tokens", repl.ask("Tell me a story."))
-    assert "num-predict        2" in repl.ask("/show parameters")
+    assert re.search(r"num_predict +2\r", repl.ask("/show parameters"))
     assert "temperature" in repl.ask("/set parameter temprature 1")
     assert "must be a number from 0 to 1" in repl.ask("/set parameter top_p 7")
     assert "512 of" not in repl.ask("/show info")
     repl.ask("/set parameter num_ctx 512")
     assert "512 of" in repl.ask("/show info")
+    assert "'a, b c'" in repl.ask('/set parameter stop a "b c"')
+    assert 'stop                           "b c"' in repl.ask("/show parameters")
+    assert "/set parameter temperature <X>" in repl.ask("/set parameter")
     leave(repl)
 
 
@@ -126,11 +148,167 @@ def test_a_system_message(repl):
     leave(repl)
 
 
-def test_unknown_commands_and_help(repl):
-    assert "unknown command '/frob'" in repl.ask("/frob")
-    assert "/set parameter" in repl.ask("/help")
-    assert "im_start" in repl.ask("/show template")
+def test_a_system_message_of_several_lines(repl):
+    repl.type('/set system """You are\n')
+    repl.expect(r"\.\.\. ")
+    repl.type('terse."""\n')
+    repl.expect("Set system message")
+    repl.expect(PROMPT)
+    assert "You are\r\nterse." in repl.ask("/show system")
     leave(repl)
+
+
+@pytest.mark.parametrize("typed, text", [
+    ("/frob now", "Unknown command '/frob'. Type /? for help"),
+    ("/set frob", "Unknown command '/set frob'. Type /? for help"),
+    ("/show frob", "Unknown command '/show frob'. Type /? for help"),
+    ("/?", "/? shortcuts    Help for keyboard shortcuts"),
+    ("/help", "/clear          Clear session context"),
+    ("/? set", "/set nohistory         Disable history"),
+    ("/show", "/show license      Show model license"),
+    ("/? shortcuts", "Ctrl + c            Stop the model from responding"),
+    ("/set quiet", "Set 'quiet' mode."),
+    ("/set nowordwrap", "Set 'nowordwrap' mode."),
+    ("/set wordwrap", "/set wordwrap is not supported"),
+    ("/set format json", "/set format is not supported"),
+    ("/save mine", "/save is not supported"),
+    ("/show system", "No system message was specified for this model."),
+    ("/show template", "im_start"),
+    ("/load", "/load <file>"),
+])
+def test_commands_say_what_ollamas_say(shared, typed, text):
+    assert text in shared.ask(typed)
+
+
+@pytest.fixture(scope="module")
+def shared(cama_bin, model, tmp_path_factory):
+    env = dict(os.environ, HOME=str(tmp_path_factory.mktemp("home")), TERM="xterm", LC_ALL="C.UTF-8")
+    t = Terminal([cama_bin, "run", model, *ARGS], env)
+    t.expect(PROMPT)
+    yield t
+    t.close()
+
+
+def test_exit_is_bye(repl):
+    leave(repl, "/exit\n")
+
+
+def test_load_takes_another_file_or_keeps_the_one_it_has(repl, model, tmp_path):
+    (tmp_path / "bad.gguf").write_bytes(b"no model")
+    assert "bad.gguf" in repl.ask(f"/load {tmp_path}/bad.gguf")
+    assert "Paris" in repl.ask("What is the capital of France?")
+    (tmp_path / "m.gguf").symlink_to(model)
+    assert "Loading model" in repl.ask(f"/load {tmp_path}/m.gguf")
+    assert "Paris" in repl.ask("What is the capital of France?")
+    leave(repl)
+
+
+def test_history_may_be_switched_off(repl, tmp_path):
+    repl.ask("/set nohistory")
+    repl.ask("/? show")
+    repl.ask("/set history")
+    repl.ask("/? set")
+    history = (tmp_path / ".cama_history").read_text()
+    assert "?\\040set" in history and "?\\040show" not in history  # written before the end, too
+    leave(repl)
+
+
+# ---- a conversation that outgrows the context
+
+DROPPED = r"the conversation has (\d+) tokens, the context holds (\d+): the (\d+) oldest messages are left out, (\d+) tokens are kept"
+
+
+def test_the_oldest_turns_are_left_out_and_it_is_said(start):
+    t = start("--num-ctx", "256", "--num-predict", "30", "--temperature", "0", "--system", "You are kind.")
+    told = []
+    for i in range(8):
+        text = t.ask(f"Question number {i}: tell me about the sea, the ships and the wind, please, and be brief.")
+        assert "cama: the prompt" not in text
+        text = re.sub(r"\s+", " ", text)
+        told += [tuple(map(int, m.groups())) for m in re.finditer(DROPPED, text)]
+    assert len(told) >= 3, told  # each time, once it is full
+    for n_all, n_ctx, n_dropped, n_kept in told:
+        assert n_ctx == 256 and n_all > 256 - 64 and n_kept <= 256 - 30 and n_dropped % 2 == 0
+    assert told[-1][0] > 256 and told[-1][2] > told[0][2]
+    assert "context is full" not in t.seen
+    t.ask("/set parameter num_ctx 2048")  # nothing was forgotten: there is room again
+    assert not re.search("left out", t.ask("And now?"))
+    leave(t)
+
+
+def test_a_question_that_never_fits_is_an_error_and_the_conversation_goes_on(start):
+    t = start("--num-ctx", "128", "--num-predict", "8", "--temperature", "0")
+    t.type("word " * 300 + "\n")
+    t.expect(r"the prompt has 3\d\d tokens, the context holds 128; /set parameter num_ctx N")
+    t.expect(PROMPT)
+    assert "cama: " not in t.ask("What is the capital of France?")
+    leave(t)
+
+
+# ---- pasting
+
+
+def paste(t, text):
+    t.type(f"\x1b[200~{text}\x1b[201~")
+
+
+def test_a_paste_of_several_lines_is_one_question(repl, tmp_path):
+    assert b"\x1b[?2004h" in repl.all
+    paste(repl, "What is the\rcapital 中文 😀\n\tof \x1b[20 France?")
+    time.sleep(0.5)
+    while repl.read(0.2):
+        pass
+    assert repl.process.poll() is None and b"\x1b[?2004l" not in repl.all  # not sent yet
+    before = len(repl.all)
+    repl.seen, repl.raw = "", b""  # the pasted lines were drawn behind a prompt, too
+    repl.type("\n")
+    repl.expect(PROMPT)
+    answer = repl.all[before:]
+    assert b"\x1b[?2004l" in answer and answer.rindex(b"\x1b[?2004h") > answer.index(b"\x1b[?2004l")
+    entry = (tmp_path / ".cama_history").read_text().splitlines()[-1]
+    assert entry.startswith("What\\040is\\040the\\012capital\\040"), entry
+    assert "\\012\\011of\\040" in entry and entry.endswith("France?"), entry
+    leave(repl)
+    while repl.read(0.2):
+        pass
+    assert repl.all.rindex(b"\x1b[?2004l") > repl.all.rindex(b"\x1b[?2004h")
+
+
+def test_a_long_paste(repl):
+    paste(repl, "\n".join(f"line {i} of many" for i in range(300)))
+    repl.type("\n")
+    repl.expect(r"line 299 of many")
+    repl.expect(PROMPT)
+    leave(repl)
+
+
+def test_a_pasted_command_may_end_with_a_line(repl):
+    paste(repl, "/set system Be terse.\n")
+    repl.type("\n")
+    repl.expect("Set system message")
+    repl.expect(PROMPT)
+    leave(repl)
+
+
+def test_interrupt_within_a_paste(repl):
+    repl.type("\x1b[200~half of a")
+    time.sleep(0.5)
+    os.killpg(repl.process.pid, signal.SIGINT)
+    repl.expect(r"/bye", 30)
+    repl.expect(PROMPT)
+    leave(repl)
+
+
+@pytest.mark.parametrize("term", ["dumb", "", "no-such-terminal"])
+def test_plain_terminals(start, term):
+    t = start(TERM=term, NO_COLOR="1")
+    assert "Paris" in t.ask("What is the capital of France?")
+    if term != "no-such-terminal":
+        assert b"\x1b" not in t.all
+    leave(t)
+
+
+# ---- interrupts
 
 
 def test_interrupt_stops_the_answer_only(repl):
@@ -144,6 +322,17 @@ def test_interrupt_stops_the_answer_only(repl):
     repl.expect(r"/bye", 30)
     repl.expect(PROMPT)
     leave(repl)
+
+
+def test_interrupt_of_a_long_prompt_takes_the_question_back(start):
+    t = start("--num-ctx", "8192", "-b", "64")
+    paste(t, "the sea and the ships " * 1000)
+    t.type("\n")
+    time.sleep(1)
+    os.killpg(t.process.pid, signal.SIGINT)
+    t.expect(PROMPT, 30)
+    assert "cama: " not in t.ask("/show system")
+    leave(t)
 
 
 def test_end_of_file_leaves(repl):
