@@ -31,3 +31,15 @@ static void lane_matmul(const kern_weight *w, const kern_acts *a, size_t row0, s
     else
         lane_gemm(w, a, row0, row1, out, scratch);
 }
+
+static void lane_init_i8(kern_table *k)
+{
+    k->row_step = V_TILE_COLS;
+    k->w_step = V_N;
+    k->acts_bytes = lane_acts_bytes;
+    k->acts_quantize = lane_acts_quantize;
+    k->scratch_bytes = lane_scratch_bytes;
+    for (size_t t = 0; t < QUANT_N_TYPE; t++)
+        if (kern_unpack_table[t].unpack)
+            k->gemv[t] = k->gemm[t] = lane_matmul;
+}

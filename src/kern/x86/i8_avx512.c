@@ -69,12 +69,5 @@ static gemv_fn *const *const gemv_of_width[V_GEMV_MAX + 1] = {
 
 void avx512_init_i8(kern_table *k)
 {
-    k->row_step = V_TILE_COLS;
-    k->w_step = V_N;
-    k->acts_bytes = lane_acts_bytes;
-    k->acts_quantize = lane_acts_quantize;
-    k->scratch_bytes = lane_scratch_bytes;
-    for (size_t t = 0; t < QUANT_N_TYPE; t++)
-        if (kern_unpack_table[t].unpack)
-            k->gemv[t] = k->gemm[t] = lane_matmul;
+    lane_init_i8(k);
 }
