@@ -6,16 +6,9 @@
 
 #include "json/json.h"
 
-#define MAX_SHOWN                                                                                  \
-    16 /* elements of a metadata array that are written without CAMA_JSON_ALL_VALUES */
+/* Elements of a metadata array that are written without CAMA_JSON_ALL_VALUES. */
+#define MAX_SHOWN 16
 #define JSON_MEMORY ((size_t)4 << 30)
-
-static const char *const type_names[GGUF_N_TYPE] = {
-    [GGUF_U8] = "u8",         [GGUF_I8] = "i8",       [GGUF_U16] = "u16", [GGUF_I16] = "i16",
-    [GGUF_U32] = "u32",       [GGUF_I32] = "i32",     [GGUF_F32] = "f32", [GGUF_BOOL] = "bool",
-    [GGUF_STRING] = "string", [GGUF_ARRAY] = "array", [GGUF_U64] = "u64", [GGUF_I64] = "i64",
-    [GGUF_F64] = "f64",
-};
 
 static json_value *text_value(arena *a, const char *text)
 {
@@ -47,12 +40,8 @@ static json_value *number_value(arena *a, gguf_type type, const uint8_t *data, u
         float f32;
         double f64;
     } v;
-    static const uint8_t sizes[GGUF_N_TYPE] = {
-        [GGUF_U8] = 1,  [GGUF_I8] = 1,  [GGUF_U16] = 2, [GGUF_I16] = 2,
-        [GGUF_U32] = 4, [GGUF_I32] = 4, [GGUF_F32] = 4, [GGUF_BOOL] = 1,
-        [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8,
-    };
-    memcpy(&v, data + i * sizes[type], sizes[type]);
+    const size_t bytes = gguf_type_bytes(type);
+    memcpy(&v, data + i * bytes, bytes);
     switch (type) {
     case GGUF_U8:
         return json_new_int(a, v.u8);
@@ -94,7 +83,8 @@ static json_value *array_value(arena *a, const gguf_kv *kv, bool all)
 {
     if ((!all && kv->n > MAX_SHOWN) || kv->elem == GGUF_ARRAY) {
         json_value *o = json_new_object(a);
-        if (!put_text(a, o, "array_of", type_names[kv->elem]) || !put_int(a, o, "length", kv->n))
+        if (!put_text(a, o, "array_of", gguf_type_name(kv->elem)) ||
+            !put_int(a, o, "length", kv->n))
             return NULL;
         return o;
     }
@@ -167,7 +157,6 @@ static bool put_engine(arena *a, json_value *o, const cama_info *i)
            put_int(a, o, "n_seq", i->n_seq) && put_int(a, o, "n_batch", i->n_batch) &&
            put_int(a, o, "kv_bytes", i->kv_bytes) &&
            put_int(a, o, "scratch_bytes", i->scratch_bytes) &&
-
            put_int(a, o, "total_bytes", i->total_bytes) &&
            put_int(a, o, "available_bytes", i->available_bytes);
 }
@@ -201,7 +190,7 @@ cama_err cama_model_json(const cama_model *m, uint32_t flags, char **out_text, c
     cama_err e = o ? json_write(o, &b) : CAMA_ERR_NOMEM;
     if (e) {
         buf_done(&b);
-        err_set(err, e, "the description of the model: %s", cama_err_text(e));
+        (void)err_set(err, e, "the description of the model: %s", cama_err_text(e));
     } else {
         e = cama_hand_out(&b, out_text, NULL, "the description of the model", err);
     }

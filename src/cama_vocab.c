@@ -54,59 +54,51 @@ static cama_err get_texts(const gguf_file *f, const char *key, tok_str **out, si
     return CAMA_OK;
 }
 
-static cama_err check_length(const gguf_kv *kv, const char *key, uint32_t n_token, err_info *err)
+/* Room for a value of each token when the file has an array of them at key; else *out stays. */
+static cama_err take_values(const gguf_file *f, const char *key, uint32_t n_token, size_t size,
+                            void **out, err_info *err)
 {
-    if (kv->type == GGUF_ARRAY && kv->n == n_token)
+    const gguf_kv *kv = gguf_find(f, key);
+    if (!kv)
         return CAMA_OK;
-    return err_set(err, CAMA_ERR_FORMAT, "key '%s' has %llu values for %u tokens", key,
-                   (unsigned long long)kv->n, n_token);
+    if (kv->type != GGUF_ARRAY || kv->n != n_token)
+        return err_set(err, CAMA_ERR_FORMAT, "key '%s' has %llu values for %u tokens", key,
+                       (unsigned long long)kv->n, n_token);
+    *out = calloc(n_token ? n_token : 1, size);
+    if (!*out)
+        return err_set(err, CAMA_ERR_NOMEM, "tokenizer: no memory for '%s'", key);
+    return CAMA_OK;
 }
 
 static cama_err get_scores(const gguf_file *f, uint32_t n_token, float **out, err_info *err)
 {
     static const char key[] = KEY("scores");
-    const gguf_kv *kv = gguf_find(f, key);
-    if (!kv)
-        return CAMA_OK;
-    cama_err e = check_length(kv, key, n_token, err);
-    if (e)
-        return e;
-    float *scores = calloc(n_token ? n_token : 1, sizeof *scores);
-    if (!scores)
-        return err_set(err, CAMA_ERR_NOMEM, "tokenizer: no memory for '%s'", key);
-    for (uint32_t i = 0; !e && i < n_token; i++) {
+    void *room = NULL;
+    cama_err e = take_values(f, key, n_token, sizeof **out, &room, err);
+    *out = room;
+    for (uint32_t i = 0; !e && *out && i < n_token; i++) {
         double v = 0;
         e = gguf_get_f64_at(f, key, i, &v, err);
-        scores[i] = (float)v;
+        (*out)[i] = (float)v;
     }
-    *out = scores;
     return e;
 }
 
 static cama_err get_types(const gguf_file *f, uint32_t n_token, int32_t **out, err_info *err)
 {
     static const char key[] = KEY("token_type");
-    const gguf_kv *kv = gguf_find(f, key);
-    if (!kv)
-        return CAMA_OK;
-    cama_err e = check_length(kv, key, n_token, err);
-    if (e)
-        return e;
-    int32_t *types = calloc(n_token ? n_token : 1, sizeof *types);
-    if (!types)
-        return err_set(err, CAMA_ERR_NOMEM, "tokenizer: no memory for '%s'", key);
-    *out = types;
-    for (uint32_t i = 0; i < n_token; i++) {
+    void *room = NULL;
+    cama_err e = take_values(f, key, n_token, sizeof **out, &room, err);
+    *out = room;
+    for (uint32_t i = 0; !e && *out && i < n_token; i++) {
         uint64_t v = 0;
         e = gguf_get_u64_at(f, key, i, &v, err);
         if (!e && v > TOK_BYTE)
             e = err_set(err, CAMA_ERR_FORMAT, "token %u has type %llu, must be 0 to %d", i,
                         (unsigned long long)v, TOK_BYTE);
-        if (e)
-            return e;
-        types[i] = (int32_t)v;
+        (*out)[i] = e ? TOK_UNDEFINED : (int32_t)v;
     }
-    return CAMA_OK;
+    return e;
 }
 
 static cama_err get_id(const gguf_file *f, const char *key, uint32_t n_token, int32_t *out,
