@@ -34,8 +34,8 @@ static char *give_prompt(EditLine *el)
 
 /* ---- pasting ---- */
 
-#define PASTE_BEGIN "\\e[200~" /* as libedit's bind takes it */
-#define PASTE_FUNCTION "cama-paste"
+#define PASTE_BEGIN L"\\e[200~" /* as libedit's bind takes it */
+#define PASTE_FUNCTION L"cama-paste"
 
 static const wchar_t paste_end[] = L"\033[201~";
 
@@ -154,8 +154,8 @@ static cama_err start(cli_line *l, cama_error *err)
     (void)el_set(l->el, EL_HIST, history, l->history);
     (void)el_source(l->el, NULL);  /* the user's ~/.editrc, if there is one */
     l->pastes = can_mark_pastes(); /* bound last: a `bind -v` there makes the keys anew */
-    (void)el_set(l->el, EL_ADDFN, PASTE_FUNCTION, "Insert pasted text", paste);
-    (void)el_set(l->el, EL_BIND, PASTE_BEGIN, PASTE_FUNCTION, NULL);
+    (void)el_wset(l->el, EL_ADDFN, PASTE_FUNCTION, L"Insert pasted text", paste); /* kept as is */
+    (void)el_wset(l->el, EL_BIND, PASTE_BEGIN, PASTE_FUNCTION, NULL);
     return CAMA_OK;
 }
 
