@@ -175,6 +175,19 @@ def test_generate_from_messages(m):
     assert again == text and r2.n_cached == r.n_prompt - 1
 
 
+def test_the_tokens_of_a_prompt_may_be_had_first(lib, m):
+    o = m.gen_opts(messages=b'[{"role": "user", "content": "What is the capital of France?"}]', temperature=0, n_predict=30)
+    ids, n = IDS(), C.c_size_t()
+    m.check(lib.cama_prompt_tokens(m.m, C.byref(o), C.byref(ids), C.byref(n), C.byref(m.err)))
+    text, r = m.generate(messages=o.messages, temperature=0, n_predict=30)
+    assert n.value == r.n_prompt
+    again, _ = m.generate(ids=ids, n_id=n.value, temperature=0, n_predict=30)
+    assert again == text
+    o = m.gen_opts(ids=ids, n_id=n.value)
+    assert lib.cama_prompt_tokens(m.m, C.byref(o), C.byref(ids), C.byref(n), C.byref(m.err)) == 1
+    lib.cama_free(C.cast(ids, C.c_void_p))
+
+
 def test_many_together_are_as_each_alone(lib, m):
     prompts = [f"{n} reasons to".encode() for n in ("One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight")]
     opts = [dict(prompt=p, n_predict=12, seed=i, temperature=0.9 * (i % 2)) for i, p in enumerate(prompts)]
