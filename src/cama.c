@@ -2,11 +2,13 @@
 #include "cama_int.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+
+#define DEFAULT_BATCH 512
+#define MAX_STRINGS ((size_t)1 << 20) /* bytes of what cama_info names */
 
 const char *cama_version(void)
 {
@@ -22,12 +24,12 @@ void cama_warn(const cama_model *m, const char *fmt, ...)
 {
     if (!m->o.on_warning)
         return;
-    char text[ERR_TEXT_BYTES];
+    cama_error told; /* as for an error: cut at a whole character */
     va_list args;
     va_start(args, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, args); /* cut when too long */
+    (void)err_vset(&told, CAMA_OK, fmt, args);
     va_end(args);
-    m->o.on_warning(m->o.user, text);
+    m->o.on_warning(m->o.user, told.text);
 }
 
 cama_err cama_hand_out(buf *b, char **out_text, size_t *out_n, const char *what, cama_error *err)
@@ -47,8 +49,7 @@ cama_err cama_hand_out(buf *b, char **out_text, size_t *out_n, const char *what,
 
 /* ---- options ---- */
 
-/* A caller built against an older header has a shorter struct, against a newer one a longer. */
-static void copy_sized(void *to, size_t to_bytes, const void *from, size_t from_bytes)
+void cama_copy_sized(void *to, size_t to_bytes, const void *from, size_t from_bytes)
 {
     memcpy(to, from, to_bytes < from_bytes ? to_bytes : from_bytes);
 }
@@ -56,7 +57,7 @@ static void copy_sized(void *to, size_t to_bytes, const void *from, size_t from_
 void cama_model_opts_init(cama_model_opts *o, size_t bytes)
 {
     cama_model_opts all = {.bytes = bytes, .n_seq = 1, .cpu_tiers = UINT32_MAX};
-    copy_sized(o, bytes, &all, sizeof all);
+    cama_copy_sized(o, bytes, &all, sizeof all);
 }
 
 static cama_err take_opts(cama_model *m, const cama_model_opts *opts, cama_error *err)
@@ -67,7 +68,7 @@ static cama_err take_opts(cama_model *m, const cama_model_opts *opts, cama_error
     if (opts->bytes < sizeof opts->bytes)
         return err_set(err, CAMA_ERR_ARG, "cama_model_opts has %zu bytes: use its init function",
                        opts->bytes);
-    copy_sized(&m->o, sizeof m->o, opts, opts->bytes);
+    cama_copy_sized(&m->o, sizeof m->o, opts, opts->bytes);
     if (m->o.engine && strlen(m->o.engine) >= sizeof m->engine_name)
         return err_set(err, CAMA_ERR_ARG, "no engine has a name of %zu bytes", strlen(m->o.engine));
     if (m->o.engine) {
@@ -95,7 +96,7 @@ static void fill_engine_opts(cama_model *m)
     m->eo = engine_opts_init();
     m->eo.n_ctx = m->o.n_ctx;
     m->eo.n_seq = m->o.n_seq ? m->o.n_seq : 1;
-    m->eo.n_batch = m->o.n_batch ? m->o.n_batch : 512;
+    m->eo.n_batch = m->o.n_batch ? m->o.n_batch : DEFAULT_BATCH;
     m->eo.n_thread = m->o.n_thread;
     m->eo.k_type = m->eo.v_type = kv_types[m->o.kv_type].type;
     m->eo.activations = m->o.activations == CAMA_ACTIVATIONS_F32 ? KERN_F32 : KERN_I8;
@@ -217,7 +218,7 @@ cama_err cama_model_open(const char *path, const cama_model_opts *opts, cama_mod
     cama_model *m = calloc(1, sizeof *m);
     if (!m)
         return err_set(err, CAMA_ERR_NOMEM, "cama: no memory to open '%s'", path);
-    arena_init(&m->strings, 1 << 20);
+    arena_init(&m->strings, MAX_STRINGS);
     cama_err e = take_opts(m, opts, &own);
     if (!e) {
         fill_engine_opts(m);
@@ -320,6 +321,6 @@ void cama_model_info(const cama_model *m, cama_info *out, size_t bytes)
     if (m->engine)
         describe_engine(m, &all);
     gguf_str s;
-    all.has_template = gguf_get_str(m->file, "tokenizer.chat_template", &s, NULL) == CAMA_OK;
-    copy_sized(out, bytes, &all, sizeof all);
+    all.has_template = gguf_get_str(m->file, CAMA_TEMPLATE_KEY, &s, NULL) == CAMA_OK;
+    cama_copy_sized(out, bytes, &all, sizeof all);
 }

@@ -11,6 +11,7 @@
 #include "sched/sched.h"
 
 #define CAMA_MAX_OUTPUT ((size_t)1 << 30) /* bytes of any text that the library hands out */
+#define CAMA_TEMPLATE_KEY "tokenizer.chat_template"
 
 struct cama_model {
     cama_model_opts o; /* engine points at engine_name */
@@ -39,6 +40,9 @@ struct cama_ctx {
     uint32_t n_token;
 };
 
+/* A struct that begins with its size, between programs built against different headers: as many
+ * bytes as both know. */
+void cama_copy_sized(void *to, size_t to_bytes, const void *from, size_t from_bytes);
 /* Tells the model's owner. */
 void cama_warn(const cama_model *m, const char *fmt, ...) ERR_PRINTF(2, 3);
 /* The tokenizer that a file describes. CAMA_ERR_FORMAT names the key that is wrong. */

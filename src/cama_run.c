@@ -219,7 +219,7 @@ void cama_gen_opts_init(cama_gen_opts *o, size_t bytes)
         .seed = -1,
         .n_predict = -1,
     };
-    memcpy(o, &all, bytes < sizeof all ? bytes : sizeof all);
+    cama_copy_sized(o, bytes, &all, sizeof all);
 }
 
 cama_err cama_read_gen_opts(const cama_gen_opts *o, cama_gen_opts *out, cama_error *err)
@@ -228,14 +228,14 @@ cama_err cama_read_gen_opts(const cama_gen_opts *o, cama_gen_opts *out, cama_err
     if (o->bytes < sizeof o->bytes)
         return err_set(err, CAMA_ERR_ARG, "cama_gen_opts has %zu bytes: use its init function",
                        o->bytes);
-    memcpy(out, o, o->bytes < sizeof *out ? o->bytes : sizeof *out);
+    cama_copy_sized(out, sizeof *out, o, o->bytes);
     return CAMA_OK;
 }
 
 void cama_gen_result_init(cama_gen_result *r, size_t bytes)
 {
     const cama_gen_result all = {.bytes = bytes, .stop_index = -1};
-    memcpy(r, &all, bytes < sizeof all ? bytes : sizeof all);
+    cama_copy_sized(r, bytes, &all, sizeof all);
 }
 
 /* One of the answers under way: what its sink is told ends up here. */
@@ -364,8 +364,7 @@ static void run(cama_model *m, answer *answers, size_t n)
                 sched_cancel(m->sched, a->job);
         }
         if (more)
-            (void)sched_tick(
-                m->sched); /* no sink of ours pauses: there is always something to do */
+            (void)sched_tick(m->sched); /* no sink of ours pauses: there is always more to do */
     }
 }
 
@@ -378,7 +377,7 @@ static cama_err init_answer(answer *a, const cama_gen_opts *o, cama_error *err)
 static void give_result(const answer *a, cama_gen_result *out)
 {
     const size_t bytes = out->bytes;
-    memcpy(out, &a->r, bytes < sizeof a->r ? bytes : sizeof a->r);
+    cama_copy_sized(out, bytes, &a->r, sizeof a->r);
     out->bytes = bytes;
 }
 
@@ -389,7 +388,7 @@ cama_err cama_generate_many(cama_model *m, const cama_gen_opts *const *opts, siz
     const cama_err e = cama_need_sched(m, &first);
     answer *answers = e ? NULL : calloc(n ? n : 1, sizeof *answers);
     if (!e && !answers)
-        err_set(&first, CAMA_ERR_NOMEM, "cama: no memory for %zu answers", n);
+        (void)err_set(&first, CAMA_ERR_NOMEM, "cama: no memory for %zu answers", n);
     for (size_t i = 0; i < n && !answers && errors; i++)
         errors[i] = first;
     if (!answers)

@@ -5,8 +5,8 @@
 #include <string.h>
 #include <time.h>
 
-#define TEMPLATE_KEY "tokenizer.chat_template"
 #define CHAT_MEMORY ((size_t)256 << 20)
+#define PLAN_MEMORY ((size_t)256 << 20)
 
 static cama_err need_vocab(const cama_model *m, cama_error *err)
 {
@@ -77,9 +77,10 @@ bool cama_token_is_eog(const cama_model *m, int32_t id)
 cama_err cama_model_template(const cama_model *m, char **out_text, cama_error *err)
 {
     gguf_str s;
-    const cama_err e = gguf_get_str(m->file, TEMPLATE_KEY, &s, err);
+    const cama_err e = gguf_get_str(m->file, CAMA_TEMPLATE_KEY, &s, err);
     if (e == CAMA_ERR_NOT_FOUND)
-        return err_set(err, e, "the file has no chat template: key '%s' is absent", TEMPLATE_KEY);
+        return err_set(err, e, "the file has no chat template: key '%s' is absent",
+                       CAMA_TEMPLATE_KEY);
     if (e)
         return e;
     buf b;
@@ -93,7 +94,7 @@ cama_err cama_model_plan(const cama_model *m, char **out_text, cama_error *err)
     if (!m->desc)
         return err_set(err, CAMA_ERR_ARG, "the model was opened without its forward pass");
     arena a;
-    arena_init(&a, CHAT_MEMORY);
+    arena_init(&a, PLAN_MEMORY);
     buf b;
     buf_init(&b, CAMA_MAX_OUTPUT);
     const model_record_opts opts = {
@@ -119,9 +120,9 @@ static cama_err need_template(cama_model *m, cama_error *err)
     if (m->tmpl)
         return CAMA_OK;
     gguf_str source;
-    if (gguf_get_str(m->file, TEMPLATE_KEY, &source, NULL))
+    if (gguf_get_str(m->file, CAMA_TEMPLATE_KEY, &source, NULL))
         return err_set(err, CAMA_ERR_NOT_FOUND, "the file has no chat template: key '%s' is absent",
-                       TEMPLATE_KEY);
+                       CAMA_TEMPLATE_KEY);
     tmpl *t = NULL;
     cama_err e = tmpl_open(source.text, source.n, &t, err);
     if (!e)
