@@ -111,13 +111,15 @@ static cama_err bench_model(const char *model, const options *o, err_info *err)
     bench_worker *ours = NULL;
     bench_worker *peer = NULL;
     bench_reply hello;
-    const uint32_t n_ctx = o->task.n_prefill + o->task.n_decode + 64;
-    cama_err e = worker_start(&bench_cama, model, NULL, n_ctx, o->n_thread, &ours, &hello, err);
+    bench_opts opts = {.model = model,
+                       .n_ctx = o->task.n_prefill + o->task.n_decode + 64,
+                       .n_thread = o->n_thread};
+    cama_err e = worker_start(&bench_cama, &opts, &ours, &hello, err);
     if (!e) {
         printf("%s\n  cama     %s\n", model, hello.text);
+        opts.lib_dir = o->peer_dir;
         if (o->peer_dir)
-            e = worker_start(&bench_llama, model, o->peer_dir, n_ctx, o->n_thread, &peer, &hello,
-                             err);
+            e = worker_start(&bench_llama, &opts, &peer, &hello, err);
         if (!e && peer)
             printf("  peer     %s\n", hello.text);
     }

@@ -47,12 +47,11 @@ static bool write_whole(int fd, const void *p, size_t n)
     return true;
 }
 
-static void serve(const bench_engine_vt *vt, const char *model, const char *lib_dir, uint32_t n_ctx,
-                  int n_thread, int from, int to)
+static void serve(const bench_engine_vt *vt, const bench_opts *o, int from, int to)
 {
     bench_reply r = {0};
     err_info err = {0};
-    void *engine = vt->open(model, lib_dir, n_ctx, n_thread, &err);
+    void *engine = vt->open(o, &err);
     if (engine) {
         vt->describe(engine, r.text, sizeof r.text);
     } else {
@@ -107,9 +106,8 @@ static cama_err start_child(bench_worker *w, int in[2], int out[2], const char *
     return CAMA_OK;
 }
 
-cama_err worker_start(const bench_engine_vt *vt, const char *model, const char *lib_dir,
-                      uint32_t n_ctx, int n_thread, bench_worker **out, bench_reply *hello,
-                      err_info *err)
+cama_err worker_start(const bench_engine_vt *vt, const bench_opts *o, bench_worker **out,
+                      bench_reply *hello, err_info *err)
 {
     bench_worker *w = calloc(1, sizeof *w);
     if (!w)
@@ -124,7 +122,7 @@ cama_err worker_start(const bench_engine_vt *vt, const char *model, const char *
     if (w->pid == 0) {
         close(in[1]);
         close(back[0]);
-        serve(vt, model, lib_dir, n_ctx, n_thread, in[0], back[1]);
+        serve(vt, o, in[0], back[1]);
     }
     close(in[0]);
     close(back[1]);

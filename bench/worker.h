@@ -19,11 +19,16 @@ typedef struct bench_reply {
     char text[256];      /* the failure's, or "engine, version, threads" */
 } bench_reply;
 
+typedef struct bench_opts {
+    const char *model;
+    const char *lib_dir; /* of the peer's library; NULL for cama */
+    uint32_t n_ctx;      /* holds the longest task */
+    int n_thread;
+} bench_opts;
+
 typedef struct bench_engine_vt {
     const char *name;
-    /* NULL and *err on failure. n_ctx holds the longest task. */
-    void *(*open)(const char *model, const char *lib_dir, uint32_t n_ctx, int n_thread,
-                  err_info *err);
+    void *(*open)(const bench_opts *o, err_info *err); /* NULL and *err on failure */
     cama_err (*run)(void *engine, const bench_task *t, bench_reply *out, err_info *err);
     void (*describe)(void *engine, char *out, size_t n);
 } bench_engine_vt;
@@ -37,9 +42,8 @@ int32_t bench_token(uint32_t i, uint32_t n_vocab);
 typedef struct bench_worker bench_worker;
 
 /* Forks; the first reply (opened, or the failure) is in *hello. */
-cama_err worker_start(const bench_engine_vt *vt, const char *model, const char *lib_dir,
-                      uint32_t n_ctx, int n_thread, bench_worker **out, bench_reply *hello,
-                      err_info *err);
+cama_err worker_start(const bench_engine_vt *vt, const bench_opts *o, bench_worker **out,
+                      bench_reply *hello, err_info *err);
 /* CAMA_ERR_ENGINE when the worker died. */
 cama_err worker_run(bench_worker *w, const bench_task *t, bench_reply *out, err_info *err);
 void worker_stop(bench_worker *w);

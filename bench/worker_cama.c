@@ -20,20 +20,18 @@ static cama_err fail(err_info *err, cama_err e, const cama_error *text)
     return err_set(err, e, "%s", text->text);
 }
 
-static void *open_cama(const char *model, const char *lib_dir, uint32_t n_ctx, int n_thread,
-                       err_info *err)
+static void *open_cama(const bench_opts *opts, err_info *err)
 {
-    (void)lib_dir;
     cama_error text = {0};
     cama_model_opts o;
     cama_model_opts_init(&o, sizeof o);
-    o.n_ctx = n_ctx;
+    o.n_ctx = opts->n_ctx;
     o.n_batch = 512;
-    o.n_thread = (uint32_t)n_thread;
+    o.n_thread = (uint32_t)opts->n_thread;
     cama_worker *w = calloc(1, sizeof *w);
     if (!w)
         return NULL;
-    cama_err e = cama_model_open(model, &o, &w->model, &text);
+    cama_err e = cama_model_open(opts->model, &o, &w->model, &text);
     if (!e)
         e = cama_ctx_open(w->model, &w->ctx, &text);
     if (e) {
@@ -44,12 +42,12 @@ static void *open_cama(const char *model, const char *lib_dir, uint32_t n_ctx, i
     }
     cama_model_info(w->model, &w->info, sizeof w->info);
     w->logits = malloc(w->info.n_vocab * sizeof *w->logits);
-    w->ids = malloc(n_ctx * sizeof *w->ids);
+    w->ids = malloc(opts->n_ctx * sizeof *w->ids);
     if (!w->logits || !w->ids) {
         (void)err_set(err, CAMA_ERR_NOMEM, "no memory for %u logits", w->info.n_vocab);
         return NULL; /* the worker ends: nothing outlives it */
     }
-    for (uint32_t i = 0; i < n_ctx; i++)
+    for (uint32_t i = 0; i < opts->n_ctx; i++)
         w->ids[i] = bench_token(i, w->info.n_vocab);
     return w;
 }

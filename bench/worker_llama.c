@@ -112,8 +112,7 @@ static cama_err open_context(llama_worker *w, const char *model, uint32_t n_ctx,
     return CAMA_OK;
 }
 
-static void *llama_open(const char *model, const char *lib_dir, uint32_t n_ctx, int n_thread,
-                        err_info *err)
+static void *llama_open(const bench_opts *opts, err_info *err)
 {
     void (*log_set)(void (*)(int, const char *, void *), void *) = NULL;
     void (*load_backends)(const char *) = NULL;
@@ -121,11 +120,11 @@ static void *llama_open(const char *model, const char *lib_dir, uint32_t n_ctx, 
     llama_worker *w = calloc(1, sizeof *w);
     if (!w)
         return NULL;
-    w->n_thread = n_thread;
+    w->n_thread = opts->n_thread;
     void *ggml = NULL;
-    if (load_library(lib_dir, "libggml-base", ".", err))
-        ggml = load_library(lib_dir, "libggml.", "v0", err);
-    w->lib = ggml ? load_library(lib_dir, "libllama", "v0", err) : NULL;
+    if (load_library(opts->lib_dir, "libggml-base", ".", err))
+        ggml = load_library(opts->lib_dir, "libggml.", "v0", err);
+    w->lib = ggml ? load_library(opts->lib_dir, "libllama", "v0", err) : NULL;
     if (!w->lib || !symbol(w->lib, "llama_log_set", &log_set) ||
         !symbol(ggml, "ggml_backend_load_all_from_path", &load_backends) ||
         !symbol(w->lib, "llama_backend_init", &backend_init)) {
@@ -133,9 +132,9 @@ static void *llama_open(const char *model, const char *lib_dir, uint32_t n_ctx, 
         return NULL;
     }
     log_set(quiet, NULL);
-    load_backends(lib_dir);
+    load_backends(opts->lib_dir);
     backend_init();
-    if (open_context(w, model, n_ctx, err)) {
+    if (open_context(w, opts->model, opts->n_ctx, err)) {
         free(w);
         return NULL;
     }
