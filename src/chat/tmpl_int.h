@@ -486,7 +486,7 @@ bool tmpl_contains(trun *r, tval set, tval v);
 tlist *tmpl_iter(trun *r, tval v);
 bool tmpl_has_len(tval v);
 tval tmpl_len(trun *r, tval v);
-tval tmpl_no_use(trun *r, tval undef); /* fails with the text of an undefined value */
+tval tmpl_no_use(trun *r, tval v); /* fails with the text of an undefined value */
 
 /* tmpl_repr.c: str(), repr(), json.dumps() */
 void tmpl_put_str(trun *r, tval v, buf *out);

@@ -90,7 +90,10 @@ static bool final_sigma(const tstr *s, size_t at, size_t behind)
 {
     uint32_t cp = 0;
     size_t i = at;
-    while (i > 0 && ((unsigned char)s->p[--i] & 0xC0) == 0x80) {
+    while (i > 0) {
+        i--;
+        if (((unsigned char)s->p[i] & 0xC0) != 0x80)
+            break;
     }
     if (at > 0)
         (void)utf8_decode(s->p + i, at - i, &cp);

@@ -372,14 +372,12 @@ static void set_mode(session *s, const char *mode)
 static void set(session *s, char *rest)
 {
     char *words;
-    if (!*rest)
+    if (!*rest || after_word(rest, "system") == rest + strlen(rest))
         help("set");
     else if ((words = after_word(rest, "parameter")))
         set_parameter(s, words);
-    else if ((words = after_word(rest, "system")) && *words)
+    else if ((words = after_word(rest, "system")))
         set_system(s, unquote(words));
-    else if (words)
-        help("set");
     else if (after_word(rest, "format"))
         refuse("/set format");
     else if (after_word(rest, "think"))
