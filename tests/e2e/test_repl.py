@@ -344,6 +344,6 @@ def test_what_is_typed_during_an_answer_is_the_next_line(repl):
     repl.expect(r"story\.\r\n")
     repl.type("/show system\n")
     repl.expect(PROMPT)
-    repl.expect("No system message was set")
+    repl.expect("No system message was specified")
     repl.expect(PROMPT)
     leave(repl)
