@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 #undef err_set /* macros for static analysis only: see err.h */
 #undef err_vset
 #undef err_wrap
@@ -21,6 +23,23 @@ static void trim_cut_character(char *text, size_t n_text)
         text[n - 1] = '\0';
 }
 
+/* Names from files end up in texts, and texts on terminals: what could steer one (C0 but for line
+ * and tab, DEL, C1) and what is no UTF-8 is replaced by '?', byte for byte. */
+static void scrub(char *text)
+{
+    const size_t n = strlen(text);
+    for (size_t i = 0; i < n;) {
+        uint32_t cp;
+        const size_t len = utf8_decode(text + i, n - i, &cp);
+        const bool is_broken = cp == UTF8_REPLACEMENT && (unsigned char)text[i] != 0xEF;
+        const bool is_control =
+            (cp < 0x20 && cp != '\n' && cp != '\t') || (cp >= 0x7F && cp < 0xA0);
+        if (is_broken || is_control)
+            memset(text + i, '?', len);
+        i += len;
+    }
+}
+
 static void format_into(char *text, const char *fmt, va_list args)
 {
     const int n = vsnprintf(text, ERR_TEXT_BYTES, fmt, args);
@@ -28,6 +47,7 @@ static void format_into(char *text, const char *fmt, va_list args)
         text[0] = '\0';
     else if (n >= ERR_TEXT_BYTES)
         trim_cut_character(text, ERR_TEXT_BYTES - 1);
+    scrub(text);
 }
 
 cama_err err_vset(err_info *err, cama_err code, const char *fmt, va_list args)

@@ -21,7 +21,8 @@ typedef cama_error err_info; /* its text is cut at a whole UTF-8 character */
 #define ERR_PRINTF(fmt, args)
 #endif
 
-/* Fills *err (when not NULL) and returns code, so that a failing path is one line. */
+/* Fills *err (when not NULL) and returns code, so that a failing path is one line. What could steer
+ * a terminal, and what is no UTF-8, is written as '?': names in the text come from files. */
 cama_err err_set(err_info *err, cama_err code, const char *fmt, ...) ERR_PRINTF(3, 4);
 /* The same for a function that has `...` of its own. */
 cama_err err_vset(err_info *err, cama_err code, const char *fmt, va_list args) ERR_PRINTF(3, 0);

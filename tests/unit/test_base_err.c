@@ -109,6 +109,17 @@ static void the_clock_goes_forward(void **state)
     }
 }
 
+/* A tensor may be named after an escape sequence; a terminal must not obey it. */
+static void texts_cannot_steer_a_terminal(void **state)
+{
+    (void)state;
+    err_info err = {0};
+    (void)err_set(&err, CAMA_ERR_FORMAT, "tensor '%s'", "a\x1B[2Jb\x7F\xC2\x9B\xFF\xE4\xB8");
+    assert_string_equal(err.text, "tensor 'a?[2Jb?\?\?\?\?\?'");
+    (void)err_set(&err, CAMA_ERR_FORMAT, "%s", "line\n\t\xE4\xB8\xAD\xEF\xBF\xBD");
+    assert_string_equal(err.text, "line\n\t\xE4\xB8\xAD\xEF\xBF\xBD");
+}
+
 static void files_are_mapped_or_refused(void **state)
 {
     (void)state;
@@ -141,6 +152,7 @@ int main(void)
         cmocka_unit_test(texts_are_set_and_wrapped),
         cmocka_unit_test(long_texts_are_cut_at_a_character),
         cmocka_unit_test(texts_are_set_from_a_list),
+        cmocka_unit_test(texts_cannot_steer_a_terminal),
         cmocka_unit_test(checked_arithmetic),
         cmocka_unit_test(the_clock_goes_forward),
         cmocka_unit_test(files_are_mapped_or_refused),
