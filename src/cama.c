@@ -176,13 +176,13 @@ static cama_err open_engine(cama_model *m, cama_error *err)
     return e;
 }
 
-static const char *copy_key(cama_model *m, const char *key)
+/* "" when the file does not say. */
+static cama_err copy_key(cama_model *m, const char *key, const char **out, cama_error *err)
 {
-    gguf_str s;
-    if (gguf_get_str(m->file, key, &s, NULL))
-        return "";
-    const char *copy = arena_copy(&m->strings, s.text, s.n);
-    return copy ? copy : "";
+    gguf_str s = {.text = "", .n = 0};
+    (void)gguf_get_str(m->file, key, &s, NULL); /* absent or no text: it stays empty */
+    *out = arena_copy(&m->strings, s.text, s.n);
+    return *out ? CAMA_OK : err_set(err, CAMA_ERR_NOMEM, "cama: no memory for '%s'", key);
 }
 
 /* In CAMA_OPEN_FILE a part that fails is told and left out. */
@@ -197,10 +197,12 @@ static cama_err forgive(const cama_model *m, cama_err e, const char *what, const
 static cama_err open_parts(cama_model *m, const char *path, cama_error *err)
 {
     cama_err e = gguf_open(path, &m->file, err);
+    if (!e)
+        e = copy_key(m, "general.architecture", &m->arch, err);
+    if (!e)
+        e = copy_key(m, "general.name", &m->name, err);
     if (e)
         return e;
-    m->arch = copy_key(m, "general.architecture");
-    m->name = copy_key(m, "general.name");
     e = forgive(m, cama_vocab_open(m->file, &m->vocab, err), "the tokenizer cannot be used", err);
     if (e || m->o.mode == CAMA_OPEN_VOCAB)
         return e;

@@ -26,8 +26,8 @@ static cama_err map_descriptor(int fd, const char *path, filemap *out, err_info 
     if (n) {
         p = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
         if (p == MAP_FAILED)
-            return err_set(err, CAMA_ERR_IO, "cannot map '%s' (%zu bytes): %s", path, n,
-                           strerror(errno));
+            return err_set(err, errno == ENOMEM ? CAMA_ERR_NOMEM : CAMA_ERR_IO,
+                           "cannot map '%s' (%zu bytes): %s", path, n, strerror(errno));
     }
     *out = (filemap){.bytes = p, .n_bytes = n, .fd = fd, .is_open = true};
     return CAMA_OK;

@@ -14,7 +14,8 @@ typedef struct filemap {
     bool is_open;
 } filemap;
 
-/* CAMA_ERR_NOT_FOUND, CAMA_ERR_IO (not a regular file, cannot be read or mapped). */
+/* CAMA_ERR_NOT_FOUND, CAMA_ERR_IO (not a regular file, cannot be read or mapped), CAMA_ERR_NOMEM
+ * (no address space). */
 cama_err filemap_open(const char *path, filemap *out, err_info *err);
 void filemap_close(filemap *m); /* accepts NULL and a map that filemap_open failed on */
 

@@ -116,8 +116,11 @@ void stream_done(stream *s, stream_end *end)
     s->told = true;
     /* The end of text may complete a stop string by itself: U+FFFD for what never became whole. */
     if (s->stop_index < 0 && end->reason != STREAM_CANCELED) {
-        /* no memory: the last half character is lost */
-        (void)tok_stream_end(&s->bytes, &s->text, NULL);
+        err_info err;
+        if (tok_stream_end(&s->bytes, &s->text, &err)) {
+            s->sink.fail(s->sink.user, &err);
+            return;
+        }
         (void)scan(s);
     }
     if (end->reason != STREAM_CANCELED)

@@ -65,7 +65,8 @@ cama_err tok_stream_push(tok_stream *s, int32_t id, buf *out, err_info *err)
 
 cama_err tok_stream_end(tok_stream *s, buf *out, err_info *err)
 {
-    put_valid(s->held, s->n_held, out);
+    if (s->n_held)
+        put_valid(s->held, s->n_held, out);
     s->n_held = 0;
     return buf_error(out, "generated text", err);
 }
