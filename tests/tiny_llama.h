@@ -60,26 +60,36 @@ static void tiny_layer(gguf_build *b, int layer)
     }
 }
 
+static inline void tiny_llama_keys(gguf_build *b, const char *arch, uint32_t n_vocab)
+{
+    gguf_build_str(b, "general.architecture", arch);
+    gguf_build_u32(b, "llama.context_length", 1024);
+    gguf_build_u32(b, "llama.embedding_length", TINY_EMBD);
+    gguf_build_u32(b, "llama.block_count", TINY_LAYER);
+    gguf_build_u32(b, "llama.feed_forward_length", TINY_FF);
+    gguf_build_u32(b, "llama.attention.head_count", 4);
+    gguf_build_u32(b, "llama.attention.head_count_kv", 2);
+    gguf_build_u32(b, "llama.rope.dimension_count", TINY_EMBD / 4);
+    gguf_build_u32(b, "llama.vocab_size", n_vocab);
+    gguf_build_f32(b, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+}
+
+static inline void tiny_llama_tensors(gguf_build *b, uint32_t n_vocab)
+{
+    tiny_tensor(b, "token_embd.weight", QUANT_Q8_0, TINY_EMBD, n_vocab);
+    tiny_tensor(b, "output_norm.weight", QUANT_F32, TINY_EMBD, 0);
+    for (int i = 0; i < TINY_LAYER; i++)
+        tiny_layer(b, i);
+}
+
 /* The file's bytes, malloc'd; the same ones every time. */
-static uint8_t *tiny_llama(size_t *out_n)
+static inline uint8_t *tiny_llama(size_t *out_n)
 {
     gguf_build b;
     gguf_build_init(&b);
     tiny_state = 1;
-    gguf_build_str(&b, "general.architecture", "llama");
-    gguf_build_u32(&b, "llama.context_length", 1024);
-    gguf_build_u32(&b, "llama.embedding_length", TINY_EMBD);
-    gguf_build_u32(&b, "llama.block_count", TINY_LAYER);
-    gguf_build_u32(&b, "llama.feed_forward_length", TINY_FF);
-    gguf_build_u32(&b, "llama.attention.head_count", 4);
-    gguf_build_u32(&b, "llama.attention.head_count_kv", 2);
-    gguf_build_u32(&b, "llama.rope.dimension_count", TINY_EMBD / 4);
-    gguf_build_u32(&b, "llama.vocab_size", TINY_VOCAB);
-    gguf_build_f32(&b, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
-    tiny_tensor(&b, "token_embd.weight", QUANT_Q8_0, TINY_EMBD, TINY_VOCAB);
-    tiny_tensor(&b, "output_norm.weight", QUANT_F32, TINY_EMBD, 0);
-    for (int i = 0; i < TINY_LAYER; i++)
-        tiny_layer(&b, i);
+    tiny_llama_keys(&b, "llama", TINY_VOCAB);
+    tiny_llama_tensors(&b, TINY_VOCAB);
     return gguf_build_finish(&b, out_n);
 }
 
