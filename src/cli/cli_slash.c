@@ -94,7 +94,7 @@ static void show_info(const session *s)
 static const char *parameter_name(const cli_option *o, char out[static 32])
 {
     size_t i = 0;
-    for (; o->name[i] && i < 31; i++)
+    for (; i < 31 && o->name[i]; i++)
         out[i] = o->name[i] == '-' ? '_' : o->name[i];
     out[i] = '\0';
     return out;
