@@ -1,5 +1,6 @@
 """The commands, on the real model: what they print, what they refuse, and how they end."""
 import json
+import os
 import re
 
 import numpy as np
@@ -215,8 +216,10 @@ def test_a_reader_that_leaves_ends_it_quietly(cama_bin, model):
     import subprocess
     for args in (["run", model, "Count to a thousand.", "--ignore-eos", "--num-predict", "200"], ["help"], ["version"],
                  ["show", model], ["tokenize", model, "x"]):
-        p = subprocess.Popen([cama_bin, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        p.stdout.close()
+        reader, writer = os.pipe()
+        os.close(reader)  # before the program can write: a short answer would fit into the pipe
+        p = subprocess.Popen([cama_bin, *args], stdin=subprocess.DEVNULL, stdout=writer, stderr=subprocess.PIPE)
+        os.close(writer)
         err = p.stderr.read()
         assert p.wait(60) == 141 and err == b"", (args, p.returncode, err)
 
