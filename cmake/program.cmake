@@ -3,7 +3,8 @@ include(GNUInstallDirs)
 
 # Everything under the public API, as one more room: programs and tests link it like the others.
 set(library_rooms ${CAMA_ROOMS})
-list(REMOVE_ITEM library_rooms room_cli room_bench)
+# What only the server and the command line need stays out of the library.
+list(REMOVE_ITEM library_rooms room_cli room_bench room_http room_api room_pool room_store room_net)
 if(EXISTS ${CMAKE_SOURCE_DIR}/src/cama.c AND NOT CAMA_ROOMS_LEFT_OUT)
     file(GLOB cama_files CONFIGURE_DEPENDS src/cama*.c)
     add_library(room_cama STATIC ${cama_files})
@@ -34,7 +35,7 @@ endif()
 
 if(EXISTS ${CMAKE_SOURCE_DIR}/src/main.c AND TARGET room_cama)
     add_executable(cama src/main.c)
-    foreach(room room_cli room_bench room_cama)
+    foreach(room room_cli room_bench room_http room_cama)
         if(TARGET ${room})
             target_link_libraries(cama PRIVATE ${room})
         endif()

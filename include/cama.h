@@ -61,6 +61,7 @@ extern "C" {
     X(ERR_BUSY, 503, "server busy")                                                                \
     X(ERR_CANCELED, 499, "canceled")                                                               \
     X(ERR_ENGINE, 500, "engine failed")                                                            \
+    X(ERR_RUNNER, 500, "model runner has unexpectedly stopped")                                    \
     X(ERR_INTERNAL, 500, "internal error")
 
 typedef enum cama_err {

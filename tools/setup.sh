@@ -1,7 +1,7 @@
 # setup.sh - what each command needs of the machine; read by ./dev.
 # One list a purpose and a system, so that `run` never installs what only `lint` needs.
 
-apt_build='cmake ninja-build gcc libc6-dev pkgconf libpcre2-dev libutf8proc-dev libjson-c-dev libedit-dev'
+apt_build='cmake ninja-build gcc libc6-dev pkgconf libpcre2-dev libutf8proc-dev libjson-c-dev libedit-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev'
 apt_venv='python3 python3-venv ca-certificates'
 apt_test='libcmocka-dev python3 python3-pytest python3-numpy clang-19 libclang-rt-19-dev llvm-19'
 # kernels for arm64 run under emulation where the machine itself is something else
@@ -10,7 +10,7 @@ apt_lint='libcmocka-dev clang-19 clang-format-19 clang-tidy-19 cppcheck python3'
 apt_fuzz='clang-19 libclang-rt-19-dev llvm-19'
 apt_bench='nodejs npm'
 
-brew_build='cmake ninja pkgconf pcre2 utf8proc json-c'
+brew_build='cmake ninja pkgconf pcre2 utf8proc json-c libmicrohttpd curl openssl@3'
 brew_venv='python3'
 brew_test='cmocka python3'
 brew_lint='cmocka llvm@19 cppcheck'
