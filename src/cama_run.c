@@ -248,8 +248,10 @@ typedef struct answer {
     float *vector; /* an embedding's place, or NULL */
 } answer;
 
-static stream_flow on_text(void *user, const char *text, size_t n)
+static stream_flow on_text(void *user, const char *text, size_t n, const stream_prob *probs,
+                           size_t n_prob)
 {
+    (void)probs, (void)n_prob; /* not asked for */
     const answer *a = user;
     return !a->o.on_text || a->o.on_text(a->o.user, text, n) ? STREAM_GO : STREAM_CLOSE;
 }

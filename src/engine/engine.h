@@ -21,7 +21,9 @@ typedef uint64_t engine_ticket;
 
 typedef struct engine_opts {
     uint32_t n_ctx;    /* tokens of one sequence; 0: the model's own, at most 4096 */
-    uint32_t n_seq;    /* sequences that may run at full n_ctx together; >= 1 */
+    uint32_t n_seq;    /* sequences that may run together; >= 1 */
+    uint64_t n_kv;     /* tokens that all of them may hold together; 0: n_seq times n_ctx */
+    uint64_t n_kv_max; /* what grow may raise that to; address space, no memory; 0: n_kv */
     uint32_t n_batch;  /* most rows of a submit (prefill chunk + decode rows); 0: 512 */
     uint32_t n_thread; /* 0: plat_n_cpu */
     quant_type k_type; /* KV cache: F16 (what engine_opts_init gives), F32, BF16, Q8_0, Q4_0 */
@@ -41,6 +43,8 @@ typedef struct engine_bytes {
     uint64_t available;  /* what was compared with */
     uint32_t n_ctx;      /* that was planned */
     uint32_t n_ctx_fits; /* the largest that would fit; 0: not even the weights */
+    uint64_t n_kv;       /* tokens of all sequences that were planned */
+    uint64_t n_kv_fits;  /* the most that would fit */
 } engine_bytes;
 
 typedef enum engine_source { ENGINE_TOKEN, ENGINE_PREV, ENGINE_EMBED } engine_source;
@@ -92,10 +96,22 @@ typedef struct engine_outs {
     size_t n;
 } engine_outs;
 
+#define ENGINE_MAX_ROOM 32
+
+/* What one group of layers still has room for. */
+typedef struct engine_room {
+    uint64_t n_token_free; /* in free pages */
+    uint32_t n_token_seq;  /* the most that one sequence ever holds here: windows forget */
+} engine_room;
+
 typedef struct engine_stat {
     engine_bytes bytes;
     uint32_t n_seq_alive;
-    uint64_t n_token_free;   /* tokens that fit into free pages of the fullest group */
+    uint64_t n_token_free;    /* tokens that fit into free pages of the fullest group */
+    uint64_t n_kv, n_kv_used; /* tokens: the budget, and in pages that are taken */
+    uint32_t page_tokens;     /* room is given out in pages of so many; 0: singly */
+    size_t n_room;            /* 0: n_token_free says it all */
+    engine_room room[ENGINE_MAX_ROOM];
     char device[96];         /* "cpu: AMD EPYC, 2 threads, avx512-vnni" */
     const char *activations; /* "int8" or "f32" */
 } engine_stat;
@@ -121,6 +137,19 @@ typedef struct engine_vt {
     /* CAMA_ERR_ARG: no outputs of that step are kept. */
     cama_err (*collect)(engine *e, engine_ticket t, engine_outs *out, err_info *err);
     void (*stat)(const engine *e, engine_stat *out);
+
+    /* The rest may be NULL: the engine cannot. */
+
+    /* Raises the tokens that all sequences may hold together to n_kv; less than now changes
+     * nothing. CAMA_ERR_LIMIT: past n_kv_max; CAMA_ERR_NO_FIT, with figures: the memory is not
+     * there now. */
+    cama_err (*grow)(engine *e, uint64_t n_kv, err_info *err);
+    /* Between steps. n_thread: 0 or more than at open: as many as at open; the same bits whatever
+     * it is. spin_ns: how long an idle thread spins before it sleeps; 0: at once. */
+    void (*set_threads)(engine *e, uint32_t n_thread, uint64_t spin_ns);
+    /* Any thread: a number that grows while a step is computed, to tell a long one from a dead one.
+     */
+    uint64_t (*progress)(const engine *e);
 } engine_vt;
 
 extern const engine_vt nat_engine; /* engine/native */

@@ -50,7 +50,8 @@ cama_err sched_open(const sched_opts *o, sched **out, err_info *err)
     list_init(&s->incoming);
     s->have_lock = pthread_mutex_init(&s->lock, NULL) == 0;
     s->have_wake = pthread_cond_init(&s->wake, NULL) == 0;
-    if (!s->have_lock || !s->have_wake || !take_memory(s))
+    s->have_told = pthread_cond_init(&s->told, NULL) == 0;
+    if (!s->have_lock || !s->have_wake || !s->have_told || !take_memory(s))
         e = err_set(err, CAMA_ERR_NOMEM, "sched: no memory for steps of %u rows", o->n_batch);
     if (!e && o->n_cached && o->causal)
         e = kv_tree_open(o->n_cached, (uint64_t)o->n_cached * o->n_ctx, &s->tree, err);
@@ -91,8 +92,10 @@ void sched_close(sched *s)
     }
     free(s->cand);
     free(s->keys);
+    if (s->have_told)
+        (void)pthread_cond_destroy(&s->told); /* nobody waits: the loop has stopped */
     if (s->have_wake)
-        (void)pthread_cond_destroy(&s->wake); /* nobody waits: the loop has stopped */
+        (void)pthread_cond_destroy(&s->wake);
     if (s->have_lock)
         (void)pthread_mutex_destroy(&s->lock);
     free(s);
@@ -118,6 +121,7 @@ static bool can_go_on(sched *s)
  * computes step n + 1 while the tokens of step n are chosen, wherever they are not its input. */
 bool sched_tick(sched *s)
 {
+    sched_take_asks(s);
     sched_admit(s); /* queued -> running, while KV fits */
     sched_step *next = &s->steps[s->i_step];
     sched_plan(s, next); /* one row per token; jobs with a token under way sit out */
@@ -142,6 +146,7 @@ void sched_run(sched *s)
         stop = s->stop;
         sched_unlock(s);
     }
+    sched_refuse_asks(s);
 }
 
 void sched_wake(sched *s)
@@ -157,12 +162,5 @@ void sched_stop(sched *s)
     sched_lock(s);
     s->stop = true;
     sched_signal(s);
-    sched_unlock(s);
-}
-
-void sched_get_stat(sched *s, sched_stat *out)
-{
-    sched_lock(s);
-    *out = s->stat;
     sched_unlock(s);
 }

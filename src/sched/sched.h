@@ -11,8 +11,13 @@
  * of them starts behind what they share. The least recently used makes room first; when none is
  * left, the youngest running job goes back to the queue and later reads its tokens again.
  *
- * Threads: sched_submit, sched_cancel, sched_wake and sched_stop from any thread; all else, and
- * every call into the engine and the sinks, on the engine thread.
+ * Context: a job may have a smaller one than the engine's sequences. Full, it ends the answer, or
+ * is cut: the first n_keep tokens stay, of the rest the older half goes, and what remains is
+ * computed again, so that the answer goes on as if it had been a prompt.
+ *
+ * Threads: sched_submit, sched_cancel, sched_wake, sched_stop, sched_set_threads, sched_grow and
+ * sched_get_stat from any thread; all else, and every call into the engine and the sinks, on the
+ * engine thread.
  */
 #ifndef SCHED_SCHED_H
 #define SCHED_SCHED_H
@@ -39,6 +44,8 @@ typedef struct sched_opts {
     bool causal;        /* false: a prompt is one step, every row sees all others */
     bool pooled;        /* the engine pools; else embeddings are the last row's hidden state */
     bool ahead;         /* submit step n + 1 before collecting n: for engines that overlap */
+    uint32_t
+        n_chunk; /* most rows of prompts in a step; 0: as many as take a fraction of a second */
 } sched_opts;
 
 typedef enum sched_kind { SCHED_GENERATE, SCHED_EMBED } sched_kind;
@@ -56,7 +63,13 @@ typedef struct sched_job_def {
     size_t n_stop;
     bool ignore_eog;
     bool special;
-    bool no_reuse; /* neither takes from the cached sequences nor leaves one */
+    bool no_reuse;     /* neither takes from the cached sequences nor leaves one */
+    uint32_t n_ctx;    /* tokens of its context, at most sched_opts.n_ctx, which 0 stands for */
+    bool shift;        /* a full context is cut and the answer goes on */
+    uint32_t n_keep;   /* with shift: first tokens that stay; at most n_ctx - 4 do */
+    uint32_t n_thread; /* 0: all of the budget. A step has the most that one of its jobs asks */
+    bool logprobs;     /* the sink is told each token's probability */
+    uint32_t n_top_logprob; /* and the likeliest ones in its place, at most STREAM_MAX_TOP */
     stream_sink sink;
 } sched_job_def;
 
@@ -74,6 +87,14 @@ void sched_cancel(sched *s, sched_job_id id);
 /* Something outside changed (a sink is ready again): sched_run looks. */
 void sched_wake(sched *s);
 
+/* Threads that steps may use (0: all that the engine has) and how long an idle one spins before it
+ * sleeps, from the next step on. */
+void sched_set_threads(sched *s, uint32_t n_thread, uint64_t spin_ns);
+/* Raises the tokens that all sequences may hold together (engine_vt.grow) between two steps, and
+ * waits for it: not on the engine thread. CAMA_ERR_NO_FIT, CAMA_ERR_LIMIT as the engine says;
+ * CAMA_ERR_CANCELED: the loop has been stopped. */
+cama_err sched_grow(sched *s, uint64_t n_kv, err_info *err);
+
 /* One turn of the loop. False: nothing can be done now (no job, or all are paused). */
 bool sched_tick(sched *s);
 /* Ticks, and sleeps while there is nothing to do, until sched_stop. */
@@ -87,7 +108,11 @@ typedef struct sched_stat {
     uint32_t n_waiting, n_running, n_cached;
     uint64_t n_step, n_row; /* submitted since the start */
     uint64_t n_preempted;
+    uint64_t n_prefill;         /* rows of running jobs' prompts still to be read */
+    uint64_t kv_used, kv_limit; /* tokens: held by all sequences, cached ones too; of the budget */
+    uint64_t progress;          /* grows while the engine computes, within a step too */
 } sched_stat;
-void sched_get_stat(sched *s, sched_stat *out); /* any thread; the counters may be a step old */
+/* Any thread, never waits for a step. The figures may be a step old, but for progress. */
+void sched_get_stat(sched *s, sched_stat *out);
 
 #endif

@@ -57,19 +57,40 @@ typedef struct sched_step {
     uint32_t n_candidate;
 } sched_step;
 
+/* What sched_set_threads said last. */
+typedef struct sched_budget {
+    uint32_t n_thread; /* 0: all */
+    uint64_t spin_ns;
+} sched_budget;
+
+/* A call of sched_grow, on the caller's stack until it is done. */
+typedef struct sched_ask sched_ask;
+struct sched_ask {
+    sched_ask *next;
+    uint64_t n_kv;
+    cama_err e;
+    err_info err;
+    bool done;
+};
+
 struct sched {
     sched_opts o;
     kv_tree *tree;    /* NULL: no prefix reuse */
     job_list waiting; /* engine thread's, in order; preempted jobs first */
     job_list running;
-    sched_step steps[2]; /* the second is used when o.ahead */
-    int i_step;          /* the one to fill next */
-    sample_cand *cand;   /* [SAMPLE_MAX_NEED] scratch */
-    uint64_t *keys;      /* [n_ctx + 1] scratch */
+    sched_step steps[2];     /* the second is used when o.ahead */
+    int i_step;              /* the one to fill next */
+    sample_cand *cand;       /* [SAMPLE_MAX_NEED] scratch */
+    uint64_t *keys;          /* [n_ctx + 1] scratch */
+    sched_budget budget_now; /* the engine thread's copy */
 
-    bool have_lock, have_wake; /* they were made: a scheduler that is half built is closed too */
-    pthread_mutex_t lock;      /* guards what follows */
+    bool have_lock, have_wake,
+        have_told;        /* they were made: a scheduler that is half built is closed too */
+    pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;
+    pthread_cond_t told; /* asks are done */
+    sched_ask *asks;
+    sched_budget budget;
     job_list incoming;
     uint32_t n_queued; /* incoming and waiting together */
     sched_job_id last_id;
@@ -99,6 +120,10 @@ void job_free(sched *s, sched_job *j); /* unlinks it from `all` */
 /* Ends a job for its reader. The sequence is dealt with when it is retired. */
 void job_end(sched_job *j, stream_reason reason, bool context_full);
 void job_fail(sched_job *j, const err_info *err);
+
+/* sched_ask.c */
+void sched_take_asks(sched *s);
+void sched_refuse_asks(sched *s);
 
 /* sched_plan.c */
 void sched_admit(sched *s);

@@ -116,7 +116,7 @@ static void next_token(sched *s, sched_job *j, const engine_out *out)
     sample_accept(j->sampler, id);
     j->ids[j->n_id++] = id;
     born(j);
-    switch (stream_token(j->stream, id, &err)) {
+    switch (stream_token(j->stream, id, NULL, &err)) {
     case STREAM_RUNS:
         break;
     case STREAM_PAUSED:

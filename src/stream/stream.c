@@ -73,14 +73,15 @@ static stream_flow give(stream *s, size_t n)
     n = whole_before(s, n);
     if (!n)
         return STREAM_GO;
-    const stream_flow flow = s->sink.text(s->sink.user, s->text.data, n);
+    const stream_flow flow = s->sink.text(s->sink.user, s->text.data, n, NULL, 0);
     buf_drop_front(&s->text, n);
     s->n_scanned = s->n_scanned > n ? s->n_scanned - n : 0;
     return flow;
 }
 
-stream_state stream_token(stream *s, int32_t id, err_info *err)
+stream_state stream_token(stream *s, int32_t id, const stream_prob *prob, err_info *err)
 {
+    (void)prob;
     if (!s->ignore_eog && tok_is_eog(s->bytes.v, id))
         return STREAM_ENDED;
     if (tok_stream_push(&s->bytes, id, &s->text, err))

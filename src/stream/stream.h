@@ -18,12 +18,29 @@
 #define STREAM_MAX_STOP 64
 #define STREAM_MAX_STOP_BYTES 1024 /* of one stop string */
 #define STREAM_MAX_TEXT (1u << 20) /* of one token with what was held before it */
+#define STREAM_MAX_TOP 20          /* alternatives that are told with a token */
 
 typedef enum stream_flow {
     STREAM_GO,    /* taken, and there is room for more */
     STREAM_PAUSE, /* taken, but no more until ready() */
     STREAM_CLOSE  /* the reader has gone */
 } stream_flow;
+
+/* A token and how likely it was: the logarithm of its share of the whole vocabulary, before any
+ * sampler. text: its own bytes, which may be a piece of a character. */
+typedef struct stream_alt {
+    int32_t id;
+    float logprob;
+    const char *text;
+    size_t n_text;
+} stream_alt;
+
+/* A token of the answer, and the likeliest ones in its place, best first. */
+typedef struct stream_prob {
+    stream_alt token;
+    const stream_alt *top; /* [n_top] */
+    size_t n_top;
+} stream_prob;
 
 typedef enum stream_reason { STREAM_STOP, STREAM_LENGTH, STREAM_CANCELED } stream_reason;
 
@@ -33,17 +50,23 @@ typedef struct stream_end {
     bool context_full;  /* LENGTH: it was the context that ended it */
     int32_t stop_index; /* which stop string ended it; -1: none */
     uint32_t n_prompt, n_cached, n_token, seed;
+    uint32_t n_shift;   /* times that the full context was cut to go on */
+    uint32_t n_dropped; /* tokens that these cuts took out of it */
     uint64_t queue_ns;  /* from submission to admission */
     uint64_t prompt_ns; /* from admission to the first token */
     uint64_t eval_ns;   /* from the first token to the last */
-    const int32_t *ids; /* [n_id]: prompt and answer; for the call */
+    const int32_t *ids; /* [n_id]: prompt and answer, also what was dropped; for the call */
     size_t n_id;
 } stream_end;
 
 /* Where an answer goes. Calls come from the engine thread and must not block. */
 typedef struct stream_sink {
     void *user;
-    stream_flow (*text)(void *user, const char *text, size_t n); /* whole UTF-8, n >= 1 */
+    /* Whole UTF-8, n >= 1. probs: where the job asked for them, each token whose text begins in
+     * this piece (its end may be in a later one, or be cut by a stop string); a token without text
+     * is in none. All memory is for the call. */
+    stream_flow (*text)(void *user, const char *text, size_t n, const stream_prob *probs,
+                        size_t n_prob);
     bool (*ready)(void *user); /* asked while paused; NULL: it never pauses */
     void (*vector)(void *user, const float *v, size_t n); /* an embedding; may be NULL */
     void (*done)(void *user, const stream_end *end);
@@ -72,8 +95,9 @@ typedef enum stream_state {
     STREAM_BROKEN  /* *err says why: stream_fail */
 } stream_state;
 
-/* The next token of the answer. */
-stream_state stream_token(stream *s, int32_t id, err_info *err);
+/* The next token of the answer. prob: NULL, or its probabilities; their texts are not read: the
+ * stream finds them. */
+stream_state stream_token(stream *s, int32_t id, const stream_prob *prob, err_info *err);
 /* Whether a paused sink takes more. */
 bool stream_ready(stream *s);
 /* An embedding instead of tokens; v is borrowed for the call. */

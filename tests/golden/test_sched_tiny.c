@@ -62,8 +62,10 @@ static void close_bench(bench *b)
     gguf_close(b->file);
 }
 
-static stream_flow on_text(void *user, const char *text, size_t n)
+static stream_flow on_text(void *user, const char *text, size_t n, const stream_prob *probs,
+                           size_t n_prob)
 {
+    (void)probs, (void)n_prob;
     (void)user;
     (void)text;
     (void)n;

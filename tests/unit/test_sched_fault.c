@@ -11,8 +11,10 @@ typedef struct job {
     sched_job_id id;
 } job;
 
-static stream_flow on_text(void *user, const char *text, size_t n)
+static stream_flow on_text(void *user, const char *text, size_t n, const stream_prob *probs,
+                           size_t n_prob)
 {
+    (void)probs, (void)n_prob;
     (void)text;
     ((job *)user)->n_text += n;
     return STREAM_GO;

@@ -21,8 +21,10 @@ typedef struct job {
     sched_job_id id;
 } job;
 
-static stream_flow on_text(void *user, const char *text, size_t n)
+static stream_flow on_text(void *user, const char *text, size_t n, const stream_prob *probs,
+                           size_t n_prob)
 {
+    (void)probs, (void)n_prob;
     job *j = user;
     assert_true(j->n_text + n < sizeof j->text);
     memcpy(j->text + j->n_text, text, n);

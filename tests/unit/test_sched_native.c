@@ -26,8 +26,10 @@ typedef struct job {
     atomic_int n_end; /* released by the engine thread behind the rest */
 } job;
 
-static stream_flow on_text(void *user, const char *text, size_t n)
+static stream_flow on_text(void *user, const char *text, size_t n, const stream_prob *probs,
+                           size_t n_prob)
 {
+    (void)probs, (void)n_prob;
     (void)user;
     (void)text;
     (void)n;

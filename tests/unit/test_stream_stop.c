@@ -61,8 +61,10 @@ typedef struct heard {
     stream_end end;
 } heard;
 
-static stream_flow hear_text(void *user, const char *text, size_t n)
+static stream_flow hear_text(void *user, const char *text, size_t n, const stream_prob *probs,
+                             size_t n_prob)
 {
+    (void)probs, (void)n_prob;
     heard *h = user;
     h->n_call++;
     h->whole = h->whole && n > 0 && utf8_valid(text, n);
@@ -166,7 +168,7 @@ static void test_random_texts(void **state)
             const char c = (char)('a' + random_u32() % 3);
             n_text += (size_t)snprintf(text + n_text, sizeof text - n_text, "%.*s", piece ? 9 : 1,
                                        piece ? pieces[i] : &c);
-            st = stream_token(s, piece ? FIRST_PIECE + i : FIRST_BYTE + c, NULL);
+            st = stream_token(s, piece ? FIRST_PIECE + i : FIRST_BYTE + c, NULL, NULL);
             /* Never shown: anything that a stop string takes back. */
             int ignored;
             assert_true(h.text.n <= cut_of(text, stop, 3, &ignored));
@@ -185,7 +187,8 @@ static void test_random_texts(void **state)
 static void push_bytes(stream *s, const char *text)
 {
     for (; *text; text++)
-        assert_int_equal(stream_token(s, FIRST_BYTE + (unsigned char)*text, NULL), STREAM_RUNS);
+        assert_int_equal(stream_token(s, FIRST_BYTE + (unsigned char)*text, NULL, NULL),
+                         STREAM_RUNS);
 }
 
 static void test_characters_stay_whole(void **state)
@@ -210,7 +213,7 @@ static void test_stop_inside_a_character_keeps_it_whole(void **state)
     stream *s = open_stream(&h, stop, 1);
     push_bytes(s, "a\xC3\xA9"); /* held: the stop string may have begun inside the last one */
     assert_string_equal(text_of(&h), "a");
-    assert_int_equal(stream_token(s, FIRST_BYTE + 'x', NULL), STREAM_ENDED);
+    assert_int_equal(stream_token(s, FIRST_BYTE + 'x', NULL, NULL), STREAM_ENDED);
     finish(s, &h, STREAM_STOP);
     assert_true(h.whole);
     assert_string_equal(text_of(&h), "a");
@@ -237,7 +240,7 @@ static void test_eog(void **state)
     heard h;
     stream *s = open_stream(&h, NULL, 0);
     push_bytes(s, "hi");
-    assert_int_equal(stream_token(s, 2, NULL), STREAM_ENDED);
+    assert_int_equal(stream_token(s, 2, NULL, NULL), STREAM_ENDED);
     finish(s, &h, STREAM_STOP);
     assert_string_equal(text_of(&h), "hi");
     buf_done(&h.text);
@@ -245,7 +248,7 @@ static void test_eog(void **state)
     const stream_opts o = {.vocab = vocab, .ignore_eog = true};
     const stream_sink sink = {&h, hear_text, NULL, NULL, hear_done, hear_fail};
     assert_int_equal(stream_open(&o, &sink, &s, NULL), CAMA_OK);
-    assert_int_equal(stream_token(s, 2, NULL), STREAM_RUNS);
+    assert_int_equal(stream_token(s, 2, NULL, NULL), STREAM_RUNS);
     stream_close(s);
 }
 
@@ -255,12 +258,12 @@ static void test_full_and_gone_sinks(void **state)
     heard h;
     stream *s = open_stream(&h, NULL, 0);
     h.flow = STREAM_PAUSE;
-    assert_int_equal(stream_token(s, FIRST_BYTE + 'a', NULL), STREAM_PAUSED);
+    assert_int_equal(stream_token(s, FIRST_BYTE + 'a', NULL, NULL), STREAM_PAUSED);
     assert_false(stream_ready(s));
     h.ready = true;
     assert_true(stream_ready(s));
     h.flow = STREAM_CLOSE;
-    assert_int_equal(stream_token(s, FIRST_BYTE + 'b', NULL), STREAM_LEFT);
+    assert_int_equal(stream_token(s, FIRST_BYTE + 'b', NULL, NULL), STREAM_LEFT);
     finish(s, &h, STREAM_CANCELED);
     assert_string_equal(text_of(&h), "ab");
     buf_done(&h.text);
@@ -289,7 +292,7 @@ static void test_limits(void **state)
     assert_int_equal(
         stream_open(&(stream_opts){.vocab = vocab, .stop = many, .n_stop = 64}, &sink, &s, &err),
         CAMA_OK);
-    assert_int_equal(stream_token(s, N_TOKEN, &err), STREAM_BROKEN); /* no such token */
+    assert_int_equal(stream_token(s, N_TOKEN, NULL, &err), STREAM_BROKEN); /* no such token */
     stream_close(s);
 }
 
