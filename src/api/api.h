@@ -55,6 +55,9 @@ typedef struct api_out {
                   size_t n_header);
     void (*piece)(void *user, const char *bytes, size_t n);
     void (*end)(void *user);
+    /* The last reference of the call is gone: nothing of the request is read any more, and user is
+     * not used again. May be NULL. */
+    void (*closed)(void *user);
 } api_out;
 
 typedef struct api_call api_call; /* opaque: the struct is in api_int.h */
@@ -81,6 +84,7 @@ void api_upload_end(api_upload *u, bool complete);
 
 #define API_UPLOAD 1u /* the body goes through api_upload_* */
 #define API_OPENAI 2u /* errors of the door (no body, too large) in OpenAI's shape */
+#define API_HEAD 4u   /* answers HEAD as well as GET */
 
 typedef struct api_route {
     const char *method, *path; /* one :name at most, which matches one segment */
