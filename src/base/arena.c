@@ -52,6 +52,23 @@ void arena_done(arena *a)
     a->used_bytes = 0;
 }
 
+void arena_reset(arena *a)
+{
+    arena_block *b = a->head;
+    if (!b || b->size > ARENA_BLOCK_BYTES) { /* a large block would stay for good */
+        arena_done(a);
+        return;
+    }
+    a->head = b->next;
+    arena_done(a);
+    ARENA_UNPOISON(b->data, b->size);
+    memset(b->data, 0, b->used);
+    ARENA_POISON(b->data, b->size);
+    b->next = NULL;
+    b->used = 0;
+    a->head = b;
+}
+
 static arena_block *add_block(arena *a, size_t need)
 {
     const size_t size = need > ARENA_BLOCK_BYTES ? need : ARENA_BLOCK_BYTES;

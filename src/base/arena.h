@@ -19,6 +19,9 @@ typedef struct arena {
 /* In the caller's storage; takes nothing yet. max_bytes bounds the arena's life. */
 void arena_init(arena *a, size_t max_bytes);
 void arena_done(arena *a); /* frees all; the arena may be used again with the same limit */
+/* As arena_done, but keeps one block for what comes next: for an arena that is filled and dropped
+ * again and again. */
+void arena_reset(arena *a);
 
 /* n zeroed bytes, or NULL: out of memory, or past the limit. n = 0 gives a unique pointer. */
 void *arena_take(arena *a, size_t n);

@@ -3,10 +3,13 @@
  *     serve  --LOAD+fds-->  runner        a frame: 24 bytes, a JSON head, raw data,
  *            <--PLAN------                and at most WIRE_MAX_FD passed descriptors
  *            --START----->
- *            <--READY-----                type 1, version 1, n_fd 1, 0   u8 each, after "CW"
+ *            <--READY-----                "CW", then u8 each: type, version, n_fd, 0, 0, 0;
  *            --JOB 7----->                n_head u32, n_data u32, job u64 (little endian)
  *            <--TEXT 7----
  *            <--DONE 7----                docs/wire.md lists every frame and the fields of its head
+ *
+ * No head at all (n_head 0) is an empty object. Descriptors come with the first byte of their
+ * frame.
  *
  * The peer is never trusted: lengths are checked against the limits of the side that reads before
  * a byte is stored, an unknown version or type ends the connection with a typed error.
