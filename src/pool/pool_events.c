@@ -1,0 +1,201 @@
+#include "pool/pool_int.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/utf8.h"
+
+static const json_value no_fields = {.kind = JSON_OBJECT};
+
+static json_value load_word = {.kind = JSON_STRING, .text = "load", .n = 4};
+static json_member load_reason = {.key = "reason", .n_key = 6, .value = &load_word};
+/* DONE of a job that only loads. */
+static const json_value only_loaded = {.kind = JSON_OBJECT, .n = 1, .members = &load_reason};
+
+static void tell(const pool_task *t, const pool_event *e)
+{
+    if (t->sink.event)
+        t->sink.event(t->sink.user, e);
+}
+
+static void tell_loaded(const pool_task *t)
+{
+    const pool_event e = {.type = POOL_LOADED,
+                          .head = t->runner->ready,
+                          .load_ns = t->load_ns,
+                          .queue_ns = t->queue_ns};
+    tell(t, &e);
+}
+
+void pool_tell_end(const pool_task *t)
+{
+    const bool failed = t->err.code != CAMA_OK;
+    const pool_event e = {.type = failed ? POOL_FAIL : POOL_DONE,
+                          .head = failed ? &no_fields : &only_loaded,
+                          .err = failed ? &t->err : NULL};
+    tell(t, &e);
+}
+
+/* ---- a job begins ---- */
+
+static void begin_work(pool_runner *r)
+{
+    r->pong_ns = r->move_ns = r->ping_ns = clock_now_ns();
+}
+
+/* The job that was just sent, or could not be; t may have ended meanwhile. */
+static void after_send(pool *p, pool_job_id id, const err_info *err)
+{
+    pool_task *t = pool_task_find(p, id);
+    if (!t)
+        return;
+    if (err->code == CAMA_ERR_LIMIT || err->code == CAMA_ERR_NOMEM) {
+        err_info busy = *err;
+        if (err->code == CAMA_ERR_LIMIT) /* the runner reads nothing and its queue is full */
+            (void)err_set(&busy, CAMA_ERR_BUSY, "%s", POOL_BUSY_TEXT);
+        pool_tasks_remove(&t->runner->tasks, t);
+        pool_runner_rests(t->runner, clock_now_ns());
+        pool_task_end(p, t, &busy);
+        return;
+    }
+    t->is_sent = true;
+    p->queue_bytes -= t->n_head + t->n_data;
+    if (t->cancel_ns)
+        pool_send(t->runner, WIRE_CANCEL, id, "{}");
+}
+
+/* Under the lock, which is given up for the sending: the copy may be large. A runner that died
+ * meanwhile is no special case: the job is among its jobs and ends with them. */
+static void send_job(pool *p, pool_task *t)
+{
+    pool_runner *r = t->runner;
+    if (r->tasks.n == 0)
+        begin_work(r);
+    t->state = TASK_RUNNING;
+    pool_tasks_add(&r->tasks, t);
+    char *head = t->head;
+    void *data = t->data;
+    t->head = NULL;
+    t->data = NULL;
+    const pool_job_id id = t->id;
+    const wire_out f = {.type = WIRE_JOB,
+                        .job = id,
+                        .head = head,
+                        .n_head = t->n_head,
+                        .data = data,
+                        .n_data = t->n_data};
+    (void)pthread_mutex_unlock(&p->lock);
+    err_info err = {0};
+    (void)wire_send(r->wire, &f, &err); /* after_send looks at err */
+    free(head);
+    free(data);
+    pool_lock(p);
+    after_send(p, id, &err);
+}
+
+void pool_start_task(pool *p, pool_task *t)
+{
+    pool_runner *r = t->runner;
+    tell_loaded(t);
+    pool_lock(p);
+    r->n_starting--;
+    if (t->cancel_ns) {
+        err_info err;
+        (void)err_set(&err, CAMA_ERR_CANCELED, "the job was canceled before it began");
+        pool_task_end(p, t, &err);
+    } else if (t->only_load) {
+        pool_task_end(p, t, NULL);
+    } else {
+        send_job(p, t);
+    }
+    r->n_user--;
+    pool_runner_rests(r, clock_now_ns());
+    pool_step(p);
+    (void)pthread_cond_broadcast(&p->changed);
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
+/* ---- its frames ---- */
+
+static bool is_well_formed(const wire_frame *f, err_info *err)
+{
+    if ((f->type == WIRE_TEXT || f->type == WIRE_THINK) && !utf8_valid(f->data, f->n_data)) {
+        (void)err_set(err, CAMA_ERR_FORMAT, "a frame %s whose %zu bytes are no UTF-8",
+                      wire_type_name(f->type), f->n_data);
+        return false;
+    }
+    if ((f->type == WIRE_TOKENS || f->type == WIRE_VECTOR) && f->n_data % 4) {
+        (void)err_set(err, CAMA_ERR_FORMAT, "a frame %s of %zu bytes, which are no whole numbers",
+                      wire_type_name(f->type), f->n_data);
+        return false;
+    }
+    return true;
+}
+
+static pool_event_type event_of(wire_type t)
+{
+    switch (t) {
+    case WIRE_TEXT:
+        return POOL_TEXT;
+    case WIRE_THINK:
+        return POOL_THINK;
+    case WIRE_CALLS:
+        return POOL_CALLS;
+    case WIRE_TOKENS:
+        return POOL_TOKENS;
+    case WIRE_VECTOR:
+        return POOL_VECTOR;
+    case WIRE_WARN:
+        return POOL_WARNING;
+    case WIRE_DONE:
+        return POOL_DONE;
+    default:
+        return POOL_FAIL;
+    }
+}
+
+static void finish(pool *p, pool_task *t, const wire_frame *f)
+{
+    pool_runner *r = t->runner;
+    const int64_t n_ctx = wire_int(f, "n_ctx", 0);
+    if (f->type == WIRE_DONE && n_ctx > (int64_t)r->n_ctx && n_ctx <= UINT32_MAX)
+        r->n_ctx = (uint32_t)n_ctx;
+    pool_tasks_remove(&r->tasks, t);
+    pool_task_unregister(p, t);
+    pool_slot_finished(r->slot);
+    pool_runner_rests(r, clock_now_ns());
+    pool_step(p);
+}
+
+bool pool_job_frame(pool_runner *r, const wire_frame *f, err_info *err)
+{
+    if (!is_well_formed(f, err))
+        return false;
+    const bool is_last = f->type == WIRE_DONE || f->type == WIRE_FAIL;
+    pool *p = r->pool;
+    pool_lock(p);
+    pool_task *t = pool_task_find(p, f->job);
+    if (!t || t->state != TASK_RUNNING || t->runner != r) {
+        pool_unlock(p);
+        (void)err_set(err, CAMA_ERR_FORMAT, "a frame %s of job %llu, which it does not have",
+                      wire_type_name(f->type), (unsigned long long)f->job);
+        return false;
+    }
+    t->has_begun = true;
+    if (is_last)
+        finish(p, t, f);
+    pool_unlock(p);
+
+    /* Only this thread tells and frees the tasks of this runner. */
+    err_info failure;
+    pool_event e = {
+        .type = event_of(f->type), .head = f->head, .data = f->data, .n_data = f->n_data};
+    if (f->type == WIRE_FAIL) {
+        wire_get_err(f->head, &failure);
+        e.err = &failure;
+    }
+    tell(t, &e);
+    if (is_last)
+        pool_task_told(p, t);
+    return true;
+}
