@@ -29,6 +29,15 @@ void plat_hint_huge(void *p, size_t n);
 void plat_pin_thread(int index);
 /* Whether the cores have the byte products and half floats of Armv8.2; false on other machines. */
 bool plat_has_dotprod(void);
+/* ---- for spawn.c, in a child between fork and exec: no memory, no locks ---- */
+
+/* Closes all descriptors from first to last, whether they are open or not. */
+void plat_close_range(int first, int last);
+/* Killed when the thread that made this process ends; a hint that not every system takes. */
+void plat_die_with_parent(void);
+
+/* Path of this program's file; false: it cannot be found or does not fit. */
+bool plat_own_path(char *out, size_t n);
 /* "AMD EPYC ..." into out, always terminated. */
 void plat_cpu_name(char *out, size_t n);
 

@@ -1,5 +1,6 @@
 #include "base/plat.h"
 
+#include <mach-o/dyld.h>
 #include <mach/mach.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -79,6 +80,25 @@ void plat_pin_thread(int index)
 {
     (void)index;
     (void)pthread_set_qos_class_self_np(QOS_CLASS_USER_INTERACTIVE, 0); /* a hint */
+}
+
+#define MANY_FDS 10240 /* the system's own limit for a process */
+
+void plat_close_range(int first, int last)
+{
+    for (int fd = first; fd <= last && fd < MANY_FDS; fd++)
+        (void)close(fd); /* most are not open */
+}
+
+void plat_die_with_parent(void)
+{
+    /* there is no such thing here: the end of the wire is what ends a child */
+}
+
+bool plat_own_path(char *out, size_t n)
+{
+    uint32_t size = (uint32_t)n;
+    return _NSGetExecutablePath(out, &size) == 0;
 }
 
 void plat_cpu_name(char *out, size_t n)

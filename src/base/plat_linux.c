@@ -3,12 +3,15 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #if defined(__aarch64__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -107,6 +110,38 @@ void plat_pin_thread(int index)
         (void)pthread_setaffinity_np(pthread_self(), sizeof one, &one); /* a hint */
         return;
     }
+}
+
+#define MANY_FDS 65536 /* as far as a system without close_range is looked through */
+
+void plat_close_range(int first, int last)
+{
+    if (close_range((unsigned)first, (unsigned)last, 0) == 0)
+        return;
+    for (int fd = first; fd <= last && fd < MANY_FDS; fd++)
+        (void)close(fd); /* most are not open */
+}
+
+void plat_die_with_parent(void)
+{
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* an extra */
+}
+
+/* The file's name, so that process lists show it; where another file has that name by now, the way
+ * to the one that runs. */
+bool plat_own_path(char *out, size_t n)
+{
+    static const char link[] = "/proc/self/exe";
+    struct stat named;
+    struct stat running;
+    const ssize_t got = readlink(link, out, n);
+    if (got > 0 && (size_t)got < n && stat(link, &running) == 0) {
+        out[got] = '\0';
+        if (stat(out, &named) == 0 && named.st_dev == running.st_dev &&
+            named.st_ino == running.st_ino)
+            return true;
+    }
+    return snprintf(out, n, "%s", link) < (int)n;
 }
 
 /* The text after "name : " on its first line in /proc/cpuinfo, or false. */
