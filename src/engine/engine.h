@@ -18,6 +18,7 @@ typedef struct engine engine; /* each engine's own */
 typedef uint64_t engine_ticket;
 
 #define ENGINE_MAX_SEQ 4096
+#define ENGINE_SPIN_DEFAULT UINT64_MAX /* of set_threads: as at open */
 
 typedef struct engine_opts {
     uint32_t n_ctx;    /* tokens of one sequence; 0: the model's own, at most 4096 */

@@ -39,6 +39,7 @@ cama_err sched_open(const sched_opts *o, sched **out, err_info *err)
     if (!s)
         return err_set(err, CAMA_ERR_NOMEM, "sched: no memory for a scheduler");
     s->o = *o;
+    s->budget.spin_ns = s->in_use.spin_ns = ENGINE_SPIN_DEFAULT;
     if (!s->o.n_running)
         s->o.n_running = SCHED_MAX_RUNNING;
     if (s->o.n_running > s->o.n_batch) /* every answering job must get its row */
@@ -110,9 +111,6 @@ static bool can_go_on(sched *s)
     sched_lock(s);
     /* Jobs that wait behind paused ones cannot go on before something else happens. */
     more = more || s->incoming.n || (s->waiting.n && !s->running.n);
-    s->stat.n_waiting = s->n_queued;
-    s->stat.n_running = s->running.n;
-    s->stat.n_cached = s->tree ? kv_tree_n_seq(s->tree) : 0;
     sched_unlock(s);
     return more;
 }
@@ -131,6 +129,7 @@ bool sched_tick(sched *s)
     if (s->o.ahead)
         s->i_step = !s->i_step;
     sched_retire(s); /* jobs that are over give back their KV, or leave it to the next prompt */
+    sched_put_stat(s);
     return can_go_on(s);
 }
 

@@ -28,6 +28,7 @@
 
 #define SCHED_MAX_RUNNING 256
 #define SCHED_MAX_QUEUE 65536
+#define SCHED_MAX_IDS (1u << 26) /* prompt and answer of one job, whatever was cut */
 
 typedef struct sched sched; /* opaque: the struct is in sched_int.h */
 
@@ -88,7 +89,7 @@ void sched_cancel(sched *s, sched_job_id id);
 void sched_wake(sched *s);
 
 /* Threads that steps may use (0: all that the engine has) and how long an idle one spins before it
- * sleeps, from the next step on. */
+ * sleeps (ENGINE_SPIN_DEFAULT: the engine knows), from the next step on. */
 void sched_set_threads(sched *s, uint32_t n_thread, uint64_t spin_ns);
 /* Raises the tokens that all sequences may hold together (engine_vt.grow) between two steps, and
  * waits for it: not on the engine thread. CAMA_ERR_NO_FIT, CAMA_ERR_LIMIT as the engine says;

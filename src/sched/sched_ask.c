@@ -5,8 +5,6 @@ void sched_set_threads(sched *s, uint32_t n_thread, uint64_t spin_ns)
 {
     sched_lock(s);
     s->budget = (sched_budget){.n_thread = n_thread, .spin_ns = spin_ns};
-    s->woken = true; /* a loop that sleeps passes the spin time on */
-    sched_signal(s);
     sched_unlock(s);
 }
 
@@ -71,6 +69,46 @@ void sched_refuse_asks(sched *s)
 {
     sched_lock(s);
     refuse_asks(s);
+    sched_unlock(s);
+}
+
+void sched_use_threads(sched *s, const sched_step *step)
+{
+    const sched_budget *b = &s->budget_now;
+    sched_budget use = {.spin_ns = b->spin_ns};
+    for (size_t i = 0; i < step->n_row; i++) {
+        const uint32_t n = step->of_row[i]->n_thread;
+        if (n == 0) {
+            use.n_thread = 0;
+            break;
+        }
+        use.n_thread = n > use.n_thread ? n : use.n_thread;
+    }
+    if (b->n_thread && (use.n_thread == 0 || use.n_thread > b->n_thread))
+        use.n_thread = b->n_thread;
+    if (!s->o.vt->set_threads ||
+        (use.n_thread == s->in_use.n_thread && use.spin_ns == s->in_use.spin_ns))
+        return;
+    s->o.vt->set_threads(s->o.engine, use.n_thread, use.spin_ns);
+    s->in_use = use;
+}
+
+void sched_put_stat(sched *s)
+{
+    engine_stat e;
+    s->o.vt->stat(s->o.engine, &e);
+    uint64_t n_prefill = 0;
+    for (const sched_job *j = s->running.head; j; j = j->next) {
+        const size_t left = job_len(j) - j->n_done;
+        n_prefill += left > 1 ? left : 0;
+    }
+    sched_lock(s);
+    s->stat.n_waiting = s->n_queued;
+    s->stat.n_running = s->running.n;
+    s->stat.n_cached = s->tree ? kv_tree_n_seq(s->tree) : 0;
+    s->stat.n_prefill = n_prefill;
+    s->stat.kv_used = e.n_kv_used;
+    s->stat.kv_limit = e.n_kv;
     sched_unlock(s);
 }
 

@@ -16,7 +16,10 @@ typedef enum job_state {
 } job_state;
 
 /* A job is a run of tokens of which n_done are in the engine: reading the prompt and answering
- * differ only in how many are left. Preempted, it has none there and reads everything again. */
+ * differ only in how many are left. Preempted, it has none there and reads everything again.
+ *
+ * When its context was cut, n_dropped tokens behind the first n_keep are not in the context any
+ * more; job_len and job_token see it as it is now. */
 typedef struct sched_job sched_job;
 struct sched_job {
     sched_job *next;                /* in its list */
@@ -28,6 +31,12 @@ struct sched_job {
     atomic_bool canceled; /* relaxed: a flag that nothing else is ordered by */
     int32_t *ids;         /* [cap]: prompt, then answer */
     size_t n_id, cap, n_prompt, n_cached, n_done, n_token;
+    size_t n_ctx, n_keep, n_dropped;
+    uint32_t n_shift;
+    bool shift;
+    bool logprobs;
+    uint32_t n_top; /* alternatives told with each token */
+    uint32_t n_thread;
     int32_t n_predict;
     int32_t seq; /* -1: none */
     bool in_flight;
@@ -35,6 +44,26 @@ struct sched_job {
     stream *stream;
     uint64_t submit_ns, admit_ns, first_ns, last_ns;
 };
+
+/* Tokens that the context should hold: computed, or left to compute. */
+static inline size_t job_len(const sched_job *j)
+{
+    return j->n_id - j->n_dropped;
+}
+
+/* The i-th of them. */
+static inline int32_t job_token(const sched_job *j, size_t i)
+{
+    return j->ids[i < j->n_keep ? i : i + j->n_dropped];
+}
+
+/* Candidates that its rows must give. */
+static inline uint32_t job_n_candidate(const sched_job *j)
+{
+    const uint32_t need = j->sampler ? sample_need(j->sampler) : 0;
+    const uint32_t told = j->logprobs ? (j->n_top ? j->n_top : 1) : 0;
+    return need > told ? need : told;
+}
 
 typedef struct job_list {
     sched_job *head, **tail;
@@ -55,6 +84,7 @@ typedef struct sched_step {
     sched_job **of_row; /* [n_batch] */
     size_t n_row;
     uint32_t n_candidate;
+    uint64_t begin_ns;
 } sched_step;
 
 /* What sched_set_threads said last. */
@@ -78,14 +108,18 @@ struct sched {
     kv_tree *tree;    /* NULL: no prefix reuse */
     job_list waiting; /* engine thread's, in order; preempted jobs first */
     job_list running;
-    sched_step steps[2];     /* the second is used when o.ahead */
-    int i_step;              /* the one to fill next */
-    sample_cand *cand;       /* [SAMPLE_MAX_NEED] scratch */
-    uint64_t *keys;          /* [n_ctx + 1] scratch */
+    sched_step steps[2];            /* the second is used when o.ahead */
+    int i_step;                     /* the one to fill next */
+    sample_cand *cand;              /* [SAMPLE_MAX_NEED] scratch */
+    uint64_t *keys;                 /* [n_ctx + 1] scratch */
+    stream_alt top[STREAM_MAX_TOP]; /* scratch */
+    uint64_t row_ns;                /* what a row of a large step took lately; 0: not known */
+    bool whole_waits;        /* a text that is computed in one step found no room beside others */
     sched_budget budget_now; /* the engine thread's copy */
+    sched_budget in_use;     /* what the engine was told last */
 
-    bool have_lock, have_wake,
-        have_told;        /* they were made: a scheduler that is half built is closed too */
+    /* They were made: a scheduler that is half built is closed too. */
+    bool have_lock, have_wake, have_told;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;
     pthread_cond_t told; /* asks are done */
@@ -123,10 +157,15 @@ void job_fail(sched_job *j, const err_info *err);
 
 /* sched_ask.c */
 void sched_take_asks(sched *s);
+/* The threads that the step's jobs may have, before it is submitted. */
+void sched_use_threads(sched *s, const sched_step *step);
+/* The figures of sched_get_stat, at the end of a tick. */
+void sched_put_stat(sched *s);
 void sched_refuse_asks(sched *s);
 
 /* sched_plan.c */
 void sched_admit(sched *s);
+bool sched_is_whole(const sched *s, const sched_job *j); /* must be computed in one step */
 void sched_plan(sched *s, sched_step *step);
 /* Gives back what the engine holds of j. */
 void sched_drop(sched *s, sched_job *j);

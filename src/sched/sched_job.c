@@ -6,6 +6,8 @@
 
 #include "base/clock.h"
 
+#define KEEP_ROOM 4 /* tokens of a context that n_keep never covers, as in llama.cpp */
+
 void list_init(job_list *l)
 {
     *l = (job_list){.tail = &l->head};
@@ -81,6 +83,8 @@ void job_end(sched_job *j, stream_reason reason, bool context_full)
         .n_prompt = (uint32_t)j->n_prompt,
         .n_cached = (uint32_t)j->n_cached,
         .n_token = (uint32_t)j->n_token,
+        .n_shift = j->n_shift,
+        .n_dropped = (uint32_t)j->n_dropped,
         .seed = j->sampler ? sample_seed(j->sampler) : 0,
         .queue_ns = admit - j->submit_ns,
         .prompt_ns = first - admit,
@@ -98,13 +102,24 @@ void job_fail(sched_job *j, const err_info *err)
     stream_fail(j->stream, err);
 }
 
-static cama_err check_ids(const sched *s, const sched_job_def *def, err_info *err)
+static uint32_t ctx_of(const sched *s, const sched_job_def *def)
+{
+    return def->n_ctx ? def->n_ctx : s->o.n_ctx;
+}
+
+static cama_err check_def(const sched *s, const sched_job_def *def, err_info *err)
 {
     if (!def->n_id)
         return err_set(err, CAMA_ERR_ARG, "the prompt has no tokens");
-    if (def->n_id > s->o.n_ctx)
+    if (def->n_ctx > s->o.n_ctx)
+        return err_set(err, CAMA_ERR_ARG, "a context of %u tokens, the engine holds %u", def->n_ctx,
+                       s->o.n_ctx);
+    if (def->n_id > ctx_of(s, def))
         return err_set(err, CAMA_ERR_CONTEXT, "the prompt has %zu tokens, the context holds %u",
-                       def->n_id, s->o.n_ctx);
+                       def->n_id, ctx_of(s, def));
+    if (def->n_top_logprob > STREAM_MAX_TOP)
+        return err_set(err, CAMA_ERR_ARG, "%u alternatives to each token, at most %d",
+                       def->n_top_logprob, STREAM_MAX_TOP);
     for (size_t i = 0; i < def->n_id; i++) {
         if (def->ids[i] < 0 || (uint32_t)def->ids[i] >= s->o.n_vocab)
             return err_set(err, CAMA_ERR_ARG,
@@ -121,10 +136,11 @@ static cama_err check_ids(const sched *s, const sched_job_def *def, err_info *er
     return CAMA_OK;
 }
 
-/* Room for everything the job can ever hold, so that answering allocates nothing. */
-static cama_err take_ids(const sched *s, const sched_job_def *def, sched_job *j, err_info *err)
+/* Room for all that the job's context can hold, so that answering allocates nothing before it is
+ * cut. */
+static cama_err take_ids(const sched_job_def *def, sched_job *j, err_info *err)
 {
-    j->cap = s->o.n_ctx + (size_t)1;
+    j->cap = j->n_ctx + (size_t)1;
     if (def->kind == SCHED_EMBED ||
         (def->n_predict >= 0 && (size_t)def->n_predict < j->cap - def->n_id))
         j->cap = def->n_id + (def->kind == SCHED_EMBED ? 0 : (size_t)def->n_predict);
@@ -141,11 +157,31 @@ static cama_err take_sampler(const sched *s, const sched_job_def *def, sched_job
     if (def->kind == SCHED_EMBED)
         return CAMA_OK;
     sample_params p = def->sample;
-    p.last_n_full = s->o.n_ctx;
+    p.last_n_full = (uint32_t)j->n_ctx;
     const cama_err e = sample_new(&p, s->o.n_vocab, &j->sampler, err);
     for (size_t i = 0; !e && i < def->n_id; i++)
         sample_accept(j->sampler, def->ids[i]);
     return e;
+}
+
+/* Some tokens behind those that stay must be left to drop, or each new one would cost a cut. */
+static size_t keep_of(const sched_job *j, uint32_t n_keep)
+{
+    const size_t most = j->n_ctx > 2 * KEEP_ROOM ? j->n_ctx - KEEP_ROOM : j->n_ctx / 2;
+    return n_keep < most ? n_keep : most;
+}
+
+static void take_options(const sched *s, const sched_job_def *def, sched_job *j)
+{
+    j->kind = def->kind;
+    j->no_reuse = def->no_reuse || def->kind == SCHED_EMBED;
+    j->n_predict = def->n_predict;
+    j->n_ctx = ctx_of(s, def);
+    j->shift = def->shift && def->kind == SCHED_GENERATE;
+    j->n_keep = keep_of(j, def->n_keep);
+    j->n_thread = def->n_thread;
+    j->logprobs = def->logprobs && def->kind == SCHED_GENERATE;
+    j->n_top = def->n_top_logprob < s->o.n_vocab ? def->n_top_logprob : s->o.n_vocab;
 }
 
 static cama_err new_job(const sched *s, const sched_job_def *def, sched_job **out, err_info *err)
@@ -153,10 +189,8 @@ static cama_err new_job(const sched *s, const sched_job_def *def, sched_job **ou
     sched_job *j = calloc(1, sizeof *j);
     if (!j)
         return err_set(err, CAMA_ERR_NOMEM, "sched: no memory for a job");
-    j->kind = def->kind;
+    take_options(s, def, j);
     j->seq = -1;
-    j->no_reuse = def->no_reuse || def->kind == SCHED_EMBED;
-    j->n_predict = def->n_predict;
     j->submit_ns = clock_now_ns();
     const stream_opts so = {
         .vocab = s->o.vocab,
@@ -166,7 +200,7 @@ static cama_err new_job(const sched *s, const sched_job_def *def, sched_job **ou
         .special = def->special,
     };
     *out = j;
-    cama_err e = take_ids(s, def, j, err);
+    cama_err e = take_ids(def, j, err);
     if (!e)
         e = take_sampler(s, def, j, err);
     if (!e)
@@ -197,7 +231,7 @@ static cama_err enqueue(sched *s, sched_job *j, sched_job_id *out, err_info *err
 
 cama_err sched_submit(sched *s, const sched_job_def *def, sched_job_id *out, err_info *err)
 {
-    cama_err e = check_ids(s, def, err);
+    cama_err e = check_def(s, def, err);
     if (e)
         return e;
     sched_job *j = NULL;

@@ -1,7 +1,12 @@
 /* What a step gives: errors and their remedies, tokens, vectors, and the end of jobs. */
 #include "sched/sched_int.h"
 
+#include <math.h>
+#include <stdlib.h>
+
 #include "base/clock.h"
+
+#define MEASURED_ROWS 16 /* fewer say nothing about the speed of prompts */
 
 /* No row of the step was computed: its jobs are as before. */
 static void undo(sched_step *step)
@@ -46,6 +51,15 @@ static bool preempt(sched *s)
     return true;
 }
 
+/* How long a row of a large step takes, the last ones counting most. */
+static void measure(sched *s, const sched_step *step)
+{
+    if (step->n_row < MEASURED_ROWS)
+        return;
+    const uint64_t ns = (clock_now_ns() - step->begin_ns) / step->n_row + 1;
+    s->row_ns = s->row_ns ? (s->row_ns + ns) / 2 : ns;
+}
+
 static void count_step(sched *s, const sched_step *step)
 {
     sched_lock(s);
@@ -64,6 +78,8 @@ void sched_submit_step(sched *s, sched_step *step)
             .n_candidate = step->n_candidate,
         };
         err_info err = {.code = CAMA_OK};
+        sched_use_threads(s, step);
+        step->begin_ns = clock_now_ns();
         const cama_err e = s->o.vt->submit(s->o.engine, &batch, &step->ticket, &err);
         if (!e) {
             step->live = true;
@@ -97,8 +113,8 @@ static void born(sched_job *j)
     j->n_token++;
 }
 
-/* A token is chosen and told. */
-static void next_token(sched *s, sched_job *j, const engine_out *out)
+static cama_err choose(sched *s, sched_job *j, const engine_out *out, int32_t *out_id,
+                       err_info *err)
 {
     sample_row row = {.logits = out->logits, .n_cand = out->n_cand};
     if (!out->logits) {
@@ -107,16 +123,103 @@ static void next_token(sched *s, sched_job *j, const engine_out *out)
             s->cand[i] = (sample_cand){out->cand[i].id, out->cand[i].logit};
         row.cand = s->cand;
     }
+    return sample_next(j->sampler, &row, out_id, err);
+}
+
+static float logit_of(const engine_out *out, int32_t id)
+{
+    if (out->logits)
+        return out->logits[id];
+    size_t i = 0;
+    while (i < out->n_cand && out->cand[i].id != id)
+        i++;
+    return i < out->n_cand ? out->cand[i].logit : -INFINITY; /* samplers choose candidates only */
+}
+
+/* Of the raw logits: what the model thinks, whatever the sampler made of it. */
+static stream_prob prob_of(sched *s, const sched_job *j, const engine_out *out, int32_t id)
+{
+    const size_t n = j->n_top < out->n_cand ? j->n_top : out->n_cand;
+    for (size_t i = 0; i < n; i++)
+        s->top[i] = (stream_alt){
+            .id = out->cand[i].id,
+            .logprob = out->cand[i].logit - out->logsumexp,
+        };
+    return (stream_prob){
+        .token = {.id = id, .logprob = logit_of(out, id) - out->logsumexp},
+        .top = s->top,
+        .n_top = n,
+    };
+}
+
+/* Cuts the full context as llama.cpp does, but for the computing: what stays is computed again at
+ * its new place, so that the answer goes on as it would from a prompt of these tokens. */
+static void shift(sched *s, sched_job *j)
+{
+    const size_t n_drop = (job_len(j) - 1 - j->n_keep) / 2;
+    const size_t keep = j->n_keep < j->n_done ? j->n_keep : j->n_done;
+    int32_t got = 0;
+    j->n_dropped += n_drop ? n_drop : 1;
+    j->n_shift++;
+    const cama_err e = s->o.vt->seq_rewind(s->o.engine, j->seq, (int32_t)keep, &got);
+    j->n_done = e ? 0 : (size_t)got;
+    if (!e)
+        return;
+    err_info err;
+    (void)err_set(&err, e, "the engine cannot go back to token %zu of a full context", keep);
+    job_fail(j, &err);
+}
+
+/* Room for one more id: a context that was cut has no end of them. False: the job is over. */
+static bool room_for_id(sched_job *j)
+{
+    if (j->n_id < j->cap)
+        return true;
+    if (j->cap >= SCHED_MAX_IDS) {
+        job_end(j, STREAM_LENGTH, true);
+        return false;
+    }
+    const size_t cap = 2 * j->cap < SCHED_MAX_IDS ? 2 * j->cap : SCHED_MAX_IDS;
+    int32_t *ids = realloc(j->ids, cap * sizeof *ids);
+    if (!ids) {
+        err_info err;
+        (void)err_set(&err, CAMA_ERR_NOMEM, "sched: no memory for %zu tokens", cap);
+        job_fail(j, &err);
+        return false;
+    }
+    j->ids = ids;
+    j->cap = cap;
+    return true;
+}
+
+static void look_for_end(sched *s, sched_job *j)
+{
+    if (j->n_predict >= 0 && j->n_token >= (size_t)j->n_predict)
+        job_end(j, STREAM_LENGTH, false);
+    else if (job_len(j) > j->n_ctx && j->shift)
+        shift(s, j);
+    else if (job_len(j) > j->n_ctx)
+        job_end(j, STREAM_LENGTH, true);
+}
+
+/* A token is chosen and told. */
+static void next_token(sched *s, sched_job *j, const engine_out *out)
+{
     err_info err = {.code = CAMA_OK};
     int32_t id;
-    if (sample_next(j->sampler, &row, &id, &err)) {
+    if (!room_for_id(j))
+        return;
+    if (choose(s, j, out, &id, &err)) {
         job_fail(j, &err);
         return;
     }
     sample_accept(j->sampler, id);
     j->ids[j->n_id++] = id;
     born(j);
-    switch (stream_token(j->stream, id, NULL, &err)) {
+    stream_prob prob;
+    if (j->logprobs)
+        prob = prob_of(s, j, out, id);
+    switch (stream_token(j->stream, id, j->logprobs ? &prob : NULL, &err)) {
     case STREAM_RUNS:
         break;
     case STREAM_PAUSED:
@@ -132,10 +235,7 @@ static void next_token(sched *s, sched_job *j, const engine_out *out)
         job_fail(j, &err);
         return;
     }
-    if (j->n_predict >= 0 && j->n_token >= (size_t)j->n_predict)
-        job_end(j, STREAM_LENGTH, false);
-    else if (j->n_id > s->o.n_ctx)
-        job_end(j, STREAM_LENGTH, true);
+    look_for_end(s, j);
 }
 
 static void take_out(sched *s, sched_job *j, const engine_out *out)
@@ -159,7 +259,7 @@ static void advance(sched_step *step)
         sched_job *j = step->of_row[i];
         j->in_flight = false;
         j->n_done++;
-        if (j->n_done == j->n_id && j->n_predict == 0 && j->kind == SCHED_GENERATE &&
+        if (j->n_done == job_len(j) && j->n_predict == 0 && j->kind == SCHED_GENERATE &&
             j->state != JOB_OVER)
             job_end(j, STREAM_LENGTH, false);
     }
@@ -176,6 +276,7 @@ void sched_collect_step(sched *s, sched_step *step)
         fail_all(step, &err);
         return;
     }
+    measure(s, step);
     advance(step);
     for (size_t i = 0; i < outs.n; i++) {
         if (outs.out[i].row < step->n_row)
@@ -190,7 +291,7 @@ static bool cache(sched *s, sched_job *j)
     if (!s->tree || j->no_reuse || !j->keep || j->seq < 0 || !j->n_done)
         return false;
     for (size_t i = 0; i < j->n_done; i++)
-        s->keys[i] = (uint64_t)j->ids[i];
+        s->keys[i] = (uint64_t)job_token(j, i);
     cama_err e;
     do {
         e = kv_tree_add(s->tree, &(kv_scope){0}, s->keys, j->n_done, j->seq, NULL);

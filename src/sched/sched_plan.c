@@ -3,6 +3,11 @@
 
 #include "base/clock.h"
 
+#define STEP_SHARED_NS 250000000u /* of a step with prompts, while others answer */
+#define STEP_ALONE_NS 600000000u  /* while none does: a cancelled prompt is left within a second */
+#define FIRST_CHUNK 64            /* rows, while nothing is known of the engine's speed */
+#define MIN_CHUNK 32              /* fewer rows would waste what reading the weights costs */
+
 void sched_drop(sched *s, sched_job *j)
 {
     if (j->seq >= 0)
@@ -50,12 +55,13 @@ static void reuse_prefix(sched *s, sched_job *j)
 {
     if (!s->tree || j->no_reuse)
         return;
-    for (size_t i = 0; i < j->n_id; i++)
-        s->keys[i] = (uint64_t)j->ids[i];
+    const size_t len = job_len(j);
+    for (size_t i = 0; i < len; i++)
+        s->keys[i] = (uint64_t)job_token(j, i);
     int32_t from;
     int32_t got = 0;
     size_t n;
-    if (!kv_tree_match(s->tree, &(kv_scope){0}, s->keys, j->n_id - 1, &from, &n))
+    if (!kv_tree_match(s->tree, &(kv_scope){0}, s->keys, len - 1, &from, &n))
         return;
     if (fork_seq(s, from, n, &j->seq))
         return;
@@ -69,19 +75,47 @@ static void reuse_prefix(sched *s, sched_job *j)
         j->n_cached = (size_t)got;
 }
 
+static uint64_t in_pages(uint64_t n_token, uint32_t page_tokens)
+{
+    const uint64_t page = page_tokens ? page_tokens : 1;
+    return (n_token + page - 1) / page * page;
+}
+
+/* Tokens' worth of pages that j will take in one group until its prompt is read and it has said a
+ * word. */
+static uint64_t will_take(const sched_job *j, const engine_room *r, uint32_t page_tokens)
+{
+    const uint64_t most = in_pages(r->n_token_seq, page_tokens);
+    const uint64_t then = in_pages(job_len(j) + 1, page_tokens);
+    const uint64_t now = in_pages(j->n_done, page_tokens);
+    return (then < most ? then : most) - (now < most ? now : most);
+}
+
+/* Room in every group for j and for those that are let in, but have not read all yet. */
+static bool fits(const sched *s, const sched_job *j, const engine_stat *e)
+{
+    const engine_room all = {.n_token_free = e->n_token_free, .n_token_seq = UINT32_MAX};
+    const engine_room *rooms = e->n_room ? e->room : &all;
+    for (size_t i = 0; i < (e->n_room ? e->n_room : 1); i++) {
+        uint64_t need = will_take(j, &rooms[i], e->page_tokens);
+        for (const sched_job *r = s->running.head; r; r = r->next)
+            need += will_take(r, &rooms[i], e->page_tokens);
+        if (need > rooms[i].n_token_free)
+            return false;
+    }
+    return true;
+}
+
 /* Whether the engine has pages for what the job must read. A lone job is always let in: if it does
  * not fit, the engine says so with its own figures. */
 static bool has_room(sched *s, const sched_job *j)
 {
     if (!s->running.n)
         return true;
-    size_t need = j->n_id - j->n_done + 1;
-    for (const sched_job *r = s->running.head; r; r = r->next)
-        need += r->n_id - r->n_done; /* let in, but not read yet */
     engine_stat stat;
     do {
         s->o.vt->stat(s->o.engine, &stat);
-        if (need <= stat.n_token_free)
+        if (fits(s, j, &stat))
             return true;
     } while (sched_evict(s));
     return false;
@@ -142,9 +176,12 @@ void sched_admit(sched *s)
 {
     take_incoming(s);
     end_canceled(s);
+    sched_retire(s); /* before the step, which may be long: their room is free for others now */
     while (s->waiting.head && s->running.n < s->o.n_running && admit(s, s->waiting.head))
         ;
 }
+
+/* ---- the rows of a step ---- */
 
 /* The output that the job's last row is asked for. */
 static uint32_t wanted(const sched *s, const sched_job *j)
@@ -153,45 +190,101 @@ static uint32_t wanted(const sched *s, const sched_job *j)
         return s->o.pooled ? ENGINE_POOLED : ENGINE_HIDDEN;
     if (j->n_predict == 0)
         return 0;
-    return sample_need(j->sampler) ? ENGINE_CANDIDATES : ENGINE_LOGITS;
+    return (sample_need(j->sampler) ? 0 : ENGINE_LOGITS) |
+           (job_n_candidate(j) ? ENGINE_CANDIDATES : 0);
 }
 
 /* Rows for the job's next n tokens. */
 static void add_rows(const sched *s, sched_step *step, sched_job *j, size_t n)
 {
+    const size_t len = job_len(j);
     for (size_t i = j->n_done; i < j->n_done + n; i++) {
         const int32_t pos = (int32_t)i;
         step->of_row[step->n_row] = j;
         step->rows[step->n_row++] = (engine_row){
             .seq = j->seq,
             .source = ENGINE_TOKEN,
-            .id = j->ids[i],
+            .id = job_token(j, i),
             .pos = {pos, pos, pos, pos},
-            .visible_end = s->o.causal ? pos + 1 : (int32_t)j->n_id,
-            .flags = i + 1 == j->n_id ? wanted(s, j) : 0,
+            .visible_end = s->o.causal ? pos + 1 : (int32_t)len,
+            .flags = i + 1 == len ? wanted(s, j) : 0,
         };
     }
     j->in_flight = true;
-    if (j->sampler && sample_need(j->sampler) > step->n_candidate)
-        step->n_candidate = sample_need(j->sampler);
+    if (job_n_candidate(j) > step->n_candidate)
+        step->n_candidate = job_n_candidate(j);
 }
 
-/* In this order: texts that must be computed whole, a row of every job that answers, and prompts
- * with what is left, oldest first. */
+bool sched_is_whole(const sched *s, const sched_job *j)
+{
+    return !s->o.causal || (j->kind == SCHED_EMBED && s->o.pooled);
+}
+
+/* How many rows of prompts a step may have: so many that it is over in a fraction of a second, for
+ * the sake of those who wait for their next token, and of those who want to leave. */
+static size_t chunk_rows(const sched *s, bool alone)
+{
+    if (s->o.n_chunk)
+        return s->o.n_chunk;
+    if (!s->row_ns)
+        return FIRST_CHUNK;
+    const uint64_t n = (alone ? STEP_ALONE_NS : STEP_SHARED_NS) / s->row_ns;
+    return n < MIN_CHUNK ? MIN_CHUNK : (size_t)n;
+}
+
+/* A row of every job that answers. */
+static void add_answers(sched *s, sched_step *step)
+{
+    for (sched_job *j = s->running.head; j && step->n_row < s->o.n_batch; j = j->next) {
+        if (j->state == JOB_RUNNING && !j->in_flight && !sched_is_whole(s, j) &&
+            job_len(j) - j->n_done == 1)
+            add_rows(s, step, j, 1);
+    }
+}
+
+/* Texts that are computed whole, as long as they fit. */
+static void add_wholes(sched *s, sched_step *step)
+{
+    for (sched_job *j = s->running.head; j; j = j->next) {
+        if (j->state != JOB_RUNNING || j->in_flight || !sched_is_whole(s, j))
+            continue;
+        if (job_len(j) <= s->o.n_batch - step->n_row)
+            add_rows(s, step, j, job_len(j));
+        else
+            s->whole_waits = true;
+    }
+}
+
+/* Prompts, oldest first, together no more than a chunk. */
+static void add_prompts(sched *s, sched_step *step)
+{
+    size_t chunk = chunk_rows(s, step->n_row == 0);
+    for (sched_job *j = s->running.head; j && chunk; j = j->next) {
+        if (j->state != JOB_RUNNING || j->in_flight || sched_is_whole(s, j))
+            continue;
+        const size_t room = s->o.n_batch - step->n_row;
+        size_t n = job_len(j) - j->n_done;
+        n = n < room ? n : room;
+        n = n < chunk ? n : chunk;
+        if (!n)
+            return;
+        add_rows(s, step, j, n);
+        chunk -= n;
+    }
+}
+
+/* Answers come first, so that no prompt delays them by more than a chunk. A text that is computed
+ * whole and finds too little room beside them comes first in the next step. */
 void sched_plan(sched *s, sched_step *step)
 {
+    const bool wholes_first = s->whole_waits;
     step->n_row = 0;
     step->n_candidate = 0;
-    for (int turn = 0; turn < 3; turn++) {
-        for (sched_job *j = s->running.head; j; j = j->next) {
-            const size_t room = s->o.n_batch - step->n_row;
-            const size_t left = j->n_id - j->n_done;
-            const bool whole = !s->o.causal || (j->kind == SCHED_EMBED && s->o.pooled);
-            const int its_turn = whole ? 0 : left == 1 ? 1 : 2;
-            if (j->state != JOB_RUNNING || j->in_flight || its_turn != turn || !room ||
-                (whole && left > room))
-                continue;
-            add_rows(s, step, j, left < room ? left : room);
-        }
-    }
+    s->whole_waits = false;
+    if (wholes_first)
+        add_wholes(s, step);
+    add_answers(s, step);
+    if (!wholes_first)
+        add_wholes(s, step);
+    add_prompts(s, step);
 }

@@ -3,12 +3,14 @@
 #include <stdlib.h>
 
 #include "base/utf8.h"
+#include "stream/held.h"
 #include "stream/stop.h"
 
 struct stream {
     stream_sink sink;
     tok_stream bytes;
     stop_set stop;
+    held_probs probs;   /* of tokens in text, when the job asks for them */
     buf text;           /* whole characters that the sink has not seen */
     size_t n_scanned;   /* of text, the stop strings have read so far */
     int32_t stop_index; /* found; -1: none */
@@ -26,6 +28,7 @@ cama_err stream_open(const stream_opts *o, const stream_sink *sink, stream **out
     s->ignore_eog = o->ignore_eog;
     tok_stream_init(&s->bytes, o->vocab, o->special, true);
     buf_init(&s->text, STREAM_MAX_TEXT);
+    held_init(&s->probs);
     const cama_err e = stop_init(&s->stop, o->stop, o->n_stop, err);
     if (e) {
         stream_close(s);
@@ -41,6 +44,7 @@ void stream_close(stream *s)
         return;
     stop_done(&s->stop);
     buf_done(&s->text);
+    held_done(&s->probs);
     free(s);
 }
 
@@ -73,7 +77,10 @@ static stream_flow give(stream *s, size_t n)
     n = whole_before(s, n);
     if (!n)
         return STREAM_GO;
-    const stream_flow flow = s->sink.text(s->sink.user, s->text.data, n, NULL, 0);
+    const stream_prob *probs;
+    const size_t n_prob = held_before(&s->probs, n, &probs);
+    const stream_flow flow = s->sink.text(s->sink.user, s->text.data, n, probs, n_prob);
+    held_drop_front(&s->probs, n);
     buf_drop_front(&s->text, n);
     s->n_scanned = s->n_scanned > n ? s->n_scanned - n : 0;
     return flow;
@@ -81,10 +88,12 @@ static stream_flow give(stream *s, size_t n)
 
 stream_state stream_token(stream *s, int32_t id, const stream_prob *prob, err_info *err)
 {
-    (void)prob;
+
     if (!s->ignore_eog && tok_is_eog(s->bytes.v, id))
         return STREAM_ENDED;
     if (tok_stream_push(&s->bytes, id, &s->text, err))
+        return STREAM_BROKEN;
+    if (prob && held_add(&s->probs, &s->bytes, prob, s->text.n + s->bytes.n_held, err))
         return STREAM_BROKEN;
     if (scan(s))
         return STREAM_ENDED;
