@@ -1,6 +1,10 @@
 /* main.c - cama against llama.cpp on the same files, in one interleaved run.
  *
- *     cama_bench [--peer DIR] [--threads N] [--pairs N] [--prefill N] [--decode N] MODEL...
+ *     cama_bench [--peer DIR | --server PROGRAM] [--threads N] [--pairs N] [--prefill N] [--decode
+ * N] MODEL...
+ *
+ * --server compares another pair: answers that stream through a server of ours, and the same made
+ * in one process; the difference is what the server costs a token.
  *
  * Each engine is a process of its own; the two take turns, first one first, then the other, and the
  * machine's limits are measured between pairs. Figures: median rates, the ratio with its interval,
@@ -19,6 +23,7 @@
 
 typedef struct options {
     const char *peer_dir;
+    const char *server; /* the program: the pair is then server and process */
     int n_thread;
     size_t n_pair;
     bench_task task;
@@ -69,38 +74,61 @@ static cama_err run_pair(bench_worker *ours, bench_worker *peer, const options *
     return CAMA_OK;
 }
 
-static void print_series(const char *what, series *s, size_t n, bool has_peer)
+static void print_series(const char *what, series *s, size_t n,
+                         const bench_engine_vt *const pair[2])
 {
+    const bool has_peer = pair[1] != NULL;
     bench_ratio ratio;
     err_info err = {0};
     if (has_peer && bench_compare(s->ours, s->peer, n, &ratio, &err)) {
         printf("  %-8s %s\n", what, err.text);
         return;
     }
-    printf("  %-8s cama %8.1f tok/s", what, bench_median(s->ours, n));
+    printf("  %-8s %s %8.1f tok/s", what, pair[0]->name, bench_median(s->ours, n));
     if (has_peer)
-        printf("   llama.cpp %8.1f tok/s   ratio %.2f  [%.2f, %.2f] at %.1f %% of %zu pairs: %s",
-               bench_median(s->peer, n), ratio.median, ratio.low, ratio.high,
+        printf("   %s %8.1f tok/s   ratio %.2f  [%.2f, %.2f] at %.1f %% of %zu pairs: %s",
+               pair[1]->name, bench_median(s->peer, n), ratio.median, ratio.low, ratio.high,
                100 * ratio.confidence, n, bench_verdict_text(bench_judge(&ratio)));
     printf("\n");
 }
 
-static void print_results(const char *model, const options *o, results *r, bool has_peer)
+/* What a token costs more in the one than in the other, by the same order statistics. */
+static void print_cost(const series *s, size_t n)
+{
+    double more[BENCH_MAX_PAIRS];
+    for (size_t i = 0; i < n; i++)
+        more[i] = 1e3 / s->ours[i] - 1e3 / s->peer[i];
+    bench_ratio d;
+    err_info err = {0};
+    if (bench_interval(more, n, &d, &err))
+        printf("  cost     %s\n", err.text);
+    else
+        printf("  cost     %.3f ms a token  [%.3f, %.3f] at %.1f %% of %zu pairs\n", d.median,
+               d.low, d.high, 100 * d.confidence, n);
+}
+
+static void print_results(const char *model, const options *o, results *r,
+                          const bench_engine_vt *const pair[2])
 {
     struct stat st = {0};
+    const bool has_peer = pair[1] != NULL;
+    if (o->server)
+        print_cost(&r->decode, r->n);
     const double file = stat(model, &st) == 0 ? (double)st.st_size : 0;
     const double decode = bench_median(r->decode.ours, r->n);
     const double read = bench_median(r->read_gbs, r->n);
-    print_series("prefill", &r->prefill, r->n, has_peer);
-    print_series("decode", &r->decode, r->n, has_peer);
+    print_series("prefill", &r->prefill, r->n, pair);
+    print_series("decode", &r->decode, r->n, pair);
     printf("  machine  read %.1f GB/s, int8 %.0f GOPS (medians beside the pairs, %d threads)\n",
            read, bench_median(r->int8_gops, r->n), o->n_thread);
     printf("  share    decode reads %.1f GB/s of the file: %.0f %% of the bandwidth\n",
            decode * file * 1e-9, 100 * decode * file * 1e-9 / read);
-    printf("  memory   file %.0f MiB, resident peak: cama %.0f MiB", file / 1048576,
+    if (o->server) /* its memory is not this worker's */
+        return;
+    printf("  memory   file %.0f MiB, resident peak: %s %.0f MiB", file / 1048576, pair[0]->name,
            (double)r->ours_peak / 1048576);
     if (has_peer)
-        printf(", llama.cpp %.0f MiB", (double)r->peer_peak / 1048576);
+        printf(", %s %.0f MiB", pair[1]->name, (double)r->peer_peak / 1048576);
     printf("\n");
 }
 
@@ -114,12 +142,17 @@ static cama_err bench_model(const char *model, const options *o, err_info *err)
     bench_opts opts = {.model = model,
                        .n_ctx = o->task.n_prefill + o->task.n_decode + 64,
                        .n_thread = o->n_thread};
-    cama_err e = worker_start(&bench_cama, &opts, &ours, &hello, err);
+    const bench_engine_vt *const pair[2] = {
+        o->server ? &bench_http : &bench_cama,
+        o->server ? &bench_text : (o->peer_dir ? &bench_llama : NULL),
+    };
+    opts.lib_dir = o->server;
+    cama_err e = worker_start(pair[0], &opts, &ours, &hello, err);
     if (!e) {
         printf("%s\n  cama     %s\n", model, hello.text);
         opts.lib_dir = o->peer_dir;
-        if (o->peer_dir)
-            e = worker_start(&bench_llama, &opts, &peer, &hello, err);
+        if (pair[1])
+            e = worker_start(pair[1], &opts, &peer, &hello, err);
         if (!e && peer)
             printf("  peer     %s\n", hello.text);
     }
@@ -132,7 +165,7 @@ static cama_err bench_model(const char *model, const options *o, err_info *err)
     while (!e && r.n < o->n_pair)
         e = run_pair(ours, peer, o, &r, err);
     if (!e)
-        print_results(model, o, &r, peer != NULL);
+        print_results(model, o, &r, pair);
     worker_stop(ours);
     worker_stop(peer);
     (void)fflush(stdout); /* a long run is watched */
@@ -152,16 +185,22 @@ static unsigned long number(const char *name, const char *text, unsigned long ma
 
 int main(int argc, char **argv)
 {
-    static const struct option table[] = {
-        {"peer", required_argument, NULL, 'p'},   {"threads", required_argument, NULL, 't'},
-        {"pairs", required_argument, NULL, 'n'},  {"prefill", required_argument, NULL, 'f'},
-        {"decode", required_argument, NULL, 'd'}, {0}};
+    static const struct option table[] = {{"peer", required_argument, NULL, 'p'},
+                                          {"threads", required_argument, NULL, 't'},
+                                          {"pairs", required_argument, NULL, 'n'},
+                                          {"prefill", required_argument, NULL, 'f'},
+                                          {"decode", required_argument, NULL, 'd'},
+                                          {"server", required_argument, NULL, 's'},
+                                          {0}};
     options o = {
         .n_thread = plat_n_cpu(), .n_pair = 7, .task = {.n_prefill = 512, .n_decode = 128}};
     for (int c; (c = getopt_long(argc, argv, "", table, NULL)) != -1;) {
         switch (c) {
         case 'p':
             o.peer_dir = optarg;
+            break;
+        case 's':
+            o.server = optarg;
             break;
         case 't':
             o.n_thread = (int)number("threads", optarg, 64);
@@ -180,7 +219,8 @@ int main(int argc, char **argv)
         }
     }
     if (optind == argc) {
-        fprintf(stderr, "usage: cama_bench [--peer DIR] [--threads N] [--pairs N] [--prefill N] "
+        fprintf(stderr, "usage: cama_bench [--peer DIR | --server PROGRAM] [--threads N] [--pairs "
+                        "N] [--prefill N] "
                         "[--decode N] MODEL...\n");
         return 2;
     }

@@ -35,6 +35,8 @@ typedef struct bench_engine_vt {
 
 extern const bench_engine_vt bench_cama;
 extern const bench_engine_vt bench_llama; /* llama.cpp's own library, from lib_dir */
+extern const bench_engine_vt bench_text;  /* an answer in this process, timed by its reader */
+extern const bench_engine_vt bench_http;  /* the same through a server; lib_dir is the program */
 
 /* The i-th token of every run: spread over the vocabulary, the same for every engine. */
 int32_t bench_token(uint32_t i, uint32_t n_vocab);

@@ -37,23 +37,32 @@ static size_t interval_rank(size_t n, double *out_confidence)
     return k;
 }
 
-cama_err bench_compare(const double *a, const double *b, size_t n, bench_ratio *out, err_info *err)
+cama_err bench_interval(double *v, size_t n, bench_ratio *out, err_info *err)
 {
     if (n == 0 || n > BENCH_MAX_PAIRS)
         return err_set(err, CAMA_ERR_ARG, "bench: %zu pairs, must be 1 to %d", n, BENCH_MAX_PAIRS);
-    double ratio[BENCH_MAX_PAIRS];
     for (size_t i = 0; i < n; i++) {
+        if (!isfinite(v[i]))
+            return err_set(err, CAMA_ERR_ARG, "bench: figure %zu is %g", i, v[i]);
+    }
+    bench_ratio r = {.n = n, .median = bench_median(v, n)};
+    const size_t k = interval_rank(n, &r.confidence);
+    r.low = v[k - 1]; /* bench_median left them sorted */
+    r.high = v[n - k];
+    *out = r;
+    return CAMA_OK;
+}
+
+cama_err bench_compare(const double *a, const double *b, size_t n, bench_ratio *out, err_info *err)
+{
+    double ratio[BENCH_MAX_PAIRS];
+    for (size_t i = 0; i < n && n <= BENCH_MAX_PAIRS; i++) {
         if (!(a[i] > 0) || !(b[i] > 0) || !isfinite(a[i]) || !isfinite(b[i]))
             return err_set(err, CAMA_ERR_ARG, "bench: pair %zu is %g and %g, rates are positive", i,
                            a[i], b[i]);
         ratio[i] = a[i] / b[i];
     }
-    bench_ratio r = {.n = n, .median = bench_median(ratio, n)};
-    const size_t k = interval_rank(n, &r.confidence);
-    r.low = ratio[k - 1]; /* bench_median left them sorted */
-    r.high = ratio[n - k];
-    *out = r;
-    return CAMA_OK;
+    return bench_interval(ratio, n, out, err);
 }
 
 bench_verdict bench_judge(const bench_ratio *r)

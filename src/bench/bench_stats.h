@@ -23,6 +23,10 @@ typedef struct bench_ratio {
     size_t n;
 } bench_ratio;
 
+/* Median and interval of n figures of any sign; they are sorted by it. CAMA_ERR_ARG: n is 0 or past
+ * BENCH_MAX_PAIRS, or a figure is not finite. */
+cama_err bench_interval(double *v, size_t n, bench_ratio *out, err_info *err);
+
 typedef enum bench_verdict {
     BENCH_FASTER,       /* the whole interval is above 1 */
     BENCH_SLOWER,       /* the whole interval is below 1 */

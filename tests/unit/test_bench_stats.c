@@ -1,5 +1,7 @@
 #include "test.h"
 
+#include <math.h>
+
 #include "bench/bench_stats.h"
 
 static void medians(void **state)
@@ -43,6 +45,21 @@ static void twenty_pairs_drop_outliers(void **state)
     TEST_NEAR(r.high, 1.15, 1e-12, "sixth largest");
 }
 
+/* Differences may be negative; the interval is made of them, sorted. */
+static void differences_have_an_interval(void **state)
+{
+    (void)state;
+    double v[] = {0.3, -0.1, 0.2, 0.1, 0.0};
+    bench_ratio r;
+    assert_int_equal(bench_interval(v, 5, &r, NULL), CAMA_OK);
+    TEST_NEAR(r.median, 0.1, 1e-12, "median");
+    TEST_NEAR(r.low, -0.1, 1e-12, "low");
+    TEST_NEAR(r.high, 0.3, 1e-12, "high");
+    double bad[] = {1, (double)INFINITY};
+    assert_int_equal(bench_interval(bad, 2, &r, NULL), CAMA_ERR_ARG);
+    assert_int_equal(bench_interval(bad, 0, &r, NULL), CAMA_ERR_ARG);
+}
+
 static void too_few_pairs_claim_nothing(void **state)
 {
     (void)state;
@@ -73,6 +90,7 @@ int main(void)
         cmocka_unit_test(medians),
         cmocka_unit_test(five_pairs_give_their_extremes),
         cmocka_unit_test(twenty_pairs_drop_outliers),
+        cmocka_unit_test(differences_have_an_interval),
         cmocka_unit_test(too_few_pairs_claim_nothing),
         cmocka_unit_test(bad_rates_are_refused),
     };
