@@ -4,8 +4,9 @@
  *     <root>/blobs/sha256-<64 hex>                          content, named by its SHA-256
  *
  * A manifest's digest is the SHA-256 of its bytes, so it is kept byte for byte. Every write goes to
- * a file of its own in the same folder, is flushed to the disk and renamed: whoever is killed at
- * any point leaves the store as before or as after. Nothing else of ours lies in there.
+ * a file of its own in the same tree, is flushed to the disk and renamed: whoever is killed at any
+ * point leaves the store as before or as after, and at most such a file, which store_prune removes.
+ * Nothing else of ours lies in there.
  *
  * The store may be shared with an Ollama that runs at the same time, so nothing is remembered
  * between calls but what a digest names. Threads: any; one writer at a time by a lock inside.
@@ -96,9 +97,10 @@ cama_err store_list(const store *s, arena *a, store_model **out, size_t *out_n,
 const store_layer *store_layer_of(const store_model *m, const char *kind);
 
 typedef struct store_layer_def {
-    const char *kind; /* "model", "template", ... */
+    const char *kind; /* "model", "template", ...; with a / in it: the whole media type */
     const char *digest;
     const char *from; /* or NULL */
+    const char *name; /* or NULL */
 } store_layer_def;
 
 /* Writes a config blob and a manifest over them (Go's encoding of both, so that digests equal
@@ -110,6 +112,12 @@ cama_err store_write(store *s, const model_name *name, const json_value *config,
 cama_err store_copy(store *s, const model_name *from, const model_name *to, err_info *err);
 /* The manifest, then its layers unless another manifest uses them. */
 cama_err store_remove(store *s, const model_name *name, err_info *err);
+
+/* A value as Go's encoder writes it (< > & escaped, numbers as doubles), for layers that are named
+ * by digest: Ollama's params are an object with sorted keys, its messages are not sorted; both end
+ * with a line feed, which the caller adds. Failures stick to out. */
+cama_err store_json_write(const json_value *v, bool sort, buf *out);
+cama_err store_json_write_string(const char *text, size_t n, buf *out);
 
 typedef struct store_pruned {
     size_t n_blob;
