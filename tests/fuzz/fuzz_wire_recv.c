@@ -29,8 +29,9 @@ static void send_all(int peer, const uint8_t *data, size_t n, int n_fd)
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
         c->cmsg_len = CMSG_LEN(sizeof(int) * (size_t)n_fd);
+        const int some = STDERR_FILENO; /* never the peer itself: it would not end then */
         for (int i = 0; i < n_fd; i++)
-            memcpy(CMSG_DATA(c) + (size_t)i * sizeof(int), &peer, sizeof(int));
+            memcpy(CMSG_DATA(c) + (size_t)i * sizeof(int), &some, sizeof(int));
     }
     if (sendmsg(peer, &msg, MSG_DONTWAIT) < 0)
         return;
