@@ -8,7 +8,7 @@ set(room_ext_json PkgConfig::JSONC)
 set(room_ext_chat PkgConfig::UTF8PROC)
 set(room_ext_cli PkgConfig::EDIT)
 set(room_ext_net PkgConfig::CURL)
-set(room_ext_store PkgConfig::CRYPTO)
+set(room_ext_store PkgConfig::CRYPTO PkgConfig::UTF8PROC)
 set(room_ext_http PkgConfig::MHD)
 
 # Instruction sets by file name, for those files alone (style.md 7).

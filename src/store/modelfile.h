@@ -28,7 +28,8 @@ typedef struct modelfile {
 /* UTF-8, or UTF-16 or UTF-8 with a BOM. CAMA_ERR_FORMAT with Ollama's text: "(line 3): command must
  * be one of ...", "no FROM line", "unexpected EOF". All in the arena. */
 cama_err modelfile_parse(const char *text, size_t n, arena *a, modelfile *out, err_info *err);
-/* One line (or a quoted block): "SYSTEM \"\"\"...\"\"\"\n". */
+/* One line (or a quoted block): "SYSTEM \"\"\"...\"\"\"\n". It reads as the same, but for what no
+ * Modelfile can say: characters that the parser drops, and """ at the end of an inner line. */
 cama_err modelfile_write_command(const modelfile_command *c, buf *out);
 
 #endif
