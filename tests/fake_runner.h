@@ -1,0 +1,365 @@
+/* fake_runner.h - a runner for the pool's tests, that behaves as it is told: well, slowly or badly.
+ *
+ * A test program is its own runner: main calls fake_runner_main when argv[1] is "runner". What it
+ * shall do before LOAD stands in FAKE_HELLO (silent, exit, garbage, version, early). The rest is in
+ * the "weights" file, words with values:
+ *     total 1000  available 5000  n_ctx 512  (PLAN)      load_ms 50  progress 1 (frames meanwhile)
+ *     plan die|garbage|silent|refuse|nofit|fd            load die|garbage|silent|refuse|nofit|twice
+ * and in a JOB's head: {"do": ...}
+ *     echo      a TEXT of "text", n times ("n"), then DONE        none  DONE at once
+ *     wait      nothing until CANCEL, or a job with {"do":"release"}
+ *     stuck     as wait, but the engine makes no step             deaf  answers nothing any more
+ *     stubborn  as wait, but CANCEL is not heard                  stop  SIGSTOP
+ *     die, exit, garbage, badutf8, odd (a VECTOR of 3 bytes), stranger (a frame of another job)
+ *     fail      FAIL with ERR_CONTEXT                             flood "n" bytes, as credit comes
+ *     report    a TEXT: "threads T spin S budgets B credits C cancels K pings P n_ctx X"
+ */
+#ifndef FAKE_RUNNER_H
+#define FAKE_RUNNER_H
+
+#include "test.h"
+
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "wire/wire.h"
+
+enum { FAKE_MAX_HELD = 64, FAKE_PIECE = 16384 };
+
+typedef struct fake_held {
+    uint64_t job;
+    bool hears_cancel;
+    int64_t left, credit; /* of a flood */
+} fake_held;
+
+typedef struct fake_runner {
+    wire *wire;
+    char plan[16], load[16];
+    long total, available, n_ctx, load_ms, progress;
+    long asked_n_ctx;
+    fake_held held[FAKE_MAX_HELD];
+    size_t n_held;
+    bool stuck;
+    unsigned steps;
+    long threads, spin_us, n_budget, n_credit, n_cancel, n_ping;
+} fake_runner;
+
+static inline void fake_sleep_ms(long ms)
+{
+    const struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+    (void)nanosleep(&t, NULL);
+}
+
+static inline void fake_send(fake_runner *r, wire_type type, uint64_t job, const char *head,
+                             const void *data, size_t n)
+{
+    const wire_out f = {.type = type,
+                        .job = job,
+                        .head = head,
+                        .n_head = head ? strlen(head) : 0,
+                        .data = data,
+                        .n_data = n};
+    if (wire_send(r->wire, &f, NULL))
+        _exit(3);
+}
+
+static inline void fake_done(fake_runner *r, uint64_t job, const char *reason)
+{
+    char head[96];
+    (void)snprintf(head, sizeof head, "{\"reason\":\"%s\",\"n_ctx\":%ld}", reason, r->n_ctx);
+    fake_send(r, WIRE_DONE, job, head, NULL, 0);
+}
+
+static inline void fake_garbage(void)
+{
+    static const char bytes[] = "HTTP/1.1 400 Bad Request\r\n\r\nthis is not a frame at all";
+    if (write(WIRE_RUNNER_FD, bytes, sizeof bytes) < 0)
+        _exit(4);
+    for (;;)
+        (void)pause();
+}
+
+static inline void fake_script(fake_runner *r, int fd)
+{
+    char text[1024];
+    const ssize_t n = pread(fd, text, sizeof text - 1, 0);
+    text[n > 0 ? n : 0] = '\0';
+    char *rest = NULL;
+    for (char *k = strtok_r(text, " \n", &rest); k; k = strtok_r(NULL, " \n", &rest)) {
+        const char *v = strtok_r(NULL, " \n", &rest);
+        if (!v)
+            break;
+        if (strcmp(k, "plan") == 0)
+            (void)snprintf(r->plan, sizeof r->plan, "%s", v);
+        else if (strcmp(k, "load") == 0)
+            (void)snprintf(r->load, sizeof r->load, "%s", v);
+        else if (strcmp(k, "total") == 0)
+            r->total = atol(v);
+        else if (strcmp(k, "available") == 0)
+            r->available = atol(v);
+        else if (strcmp(k, "n_ctx") == 0)
+            r->n_ctx = atol(v);
+        else if (strcmp(k, "load_ms") == 0)
+            r->load_ms = atol(v);
+        else if (strcmp(k, "progress") == 0)
+            r->progress = atol(v);
+    }
+}
+
+/* What may go wrong in planning and in loading. True: the frame that was due is not wanted. */
+static inline bool fake_misbehave(fake_runner *r, const char *how)
+{
+    if (strcmp(how, "die") == 0)
+        (void)raise(SIGKILL);
+    else if (strcmp(how, "garbage") == 0)
+        fake_garbage();
+    else if (strcmp(how, "refuse") == 0)
+        fake_send(r, WIRE_REFUSE, 0, "{\"code\":\"ERR_UNSUPPORTED\",\"text\":\"no such tensors\"}",
+                  NULL, 0);
+    else if (strcmp(how, "nofit") == 0)
+        fake_send(r, WIRE_REFUSE, 0, "{\"code\":\"ERR_NO_FIT\",\"text\":\"9 of 8 bytes\"}", NULL,
+                  0);
+    else
+        return strcmp(how, "silent") == 0;
+    return true;
+}
+
+static inline void fake_figures(const fake_runner *r, char out[256])
+{
+    (void)snprintf(
+        out, 256,
+        "{\"weights\":%ld,\"kv\":10,\"scratch\":10,\"total\":%ld,\"available\":%ld,"
+        "\"n_ctx\":%ld,\"engine\":\"fake\",\"device\":\"cpu\",\"weights_in\":\"memory\"}",
+        r->total > 20 ? r->total - 20 : 0, r->total, r->available, r->n_ctx);
+}
+
+static inline void fake_load(fake_runner *r, const wire_frame *f)
+{
+    r->total = 1000;
+    r->available = 1000000000;
+    r->asked_n_ctx = (long)wire_int(f, "n_ctx", 0);
+    r->n_ctx = r->asked_n_ctx;
+    if (f->n_fd < 1)
+        _exit(5);
+    fake_script(r, f->fds[0]);
+    for (size_t i = 0; i < f->n_fd; i++)
+        (void)close(f->fds[i]);
+    if (fake_misbehave(r, r->plan))
+        return;
+    char head[256];
+    fake_figures(r, head);
+    if (strcmp(r->plan, "fd") == 0) {
+        const int fd = STDERR_FILENO;
+        const wire_out out = {
+            .type = WIRE_PLAN, .head = head, .n_head = strlen(head), .fds = &fd, .n_fd = 1};
+        (void)wire_send(r->wire, &out, NULL);
+        return;
+    }
+    fake_send(r, WIRE_PLAN, 0, head, NULL, 0);
+}
+
+static inline void fake_start(fake_runner *r)
+{
+    if (fake_misbehave(r, r->load))
+        return;
+    for (long ms = 0; ms < r->load_ms; ms += 10) {
+        fake_sleep_ms(10);
+        if (r->progress)
+            fake_send(r, WIRE_PROGRESS, 0, "{\"done\":1,\"all\":2}", NULL, 0);
+    }
+    char head[256];
+    fake_figures(r, head);
+    fake_send(r, WIRE_READY, 0, head, NULL, 0);
+    if (strcmp(r->load, "twice") == 0)
+        fake_send(r, WIRE_READY, 0, head, NULL, 0);
+}
+
+static inline void fake_flood(fake_runner *r, fake_held *h)
+{
+    static char text[FAKE_PIECE];
+    memset(text, 'x', sizeof text);
+    while (h->left > 0 && h->credit > 0) {
+        int64_t n = h->left < h->credit ? h->left : h->credit;
+        n = n < FAKE_PIECE ? n : FAKE_PIECE;
+        fake_send(r, WIRE_TEXT, h->job, NULL, text, (size_t)n);
+        h->left -= n;
+        h->credit -= n;
+    }
+}
+
+static inline void fake_let_go(fake_runner *r, size_t i, const char *reason)
+{
+    fake_done(r, r->held[i].job, reason);
+    r->held[i] = r->held[--r->n_held];
+}
+
+static inline void fake_hold(fake_runner *r, uint64_t job, bool hears_cancel)
+{
+    if (r->n_held == FAKE_MAX_HELD)
+        _exit(6);
+    r->held[r->n_held++] =
+        (fake_held){.job = job, .hears_cancel = hears_cancel, .credit = WIRE_CREDIT_BYTES};
+}
+
+static inline void fake_report(fake_runner *r, uint64_t job)
+{
+    char text[160];
+    const int n = snprintf(
+        text, sizeof text,
+        "threads %ld spin %ld budgets %ld credits %ld cancels %ld pings %ld n_ctx %ld", r->threads,
+        r->spin_us, r->n_budget, r->n_credit, r->n_cancel, r->n_ping, r->asked_n_ctx);
+    fake_send(r, WIRE_TEXT, job, NULL, text, (size_t)n);
+    fake_done(r, job, "stop");
+}
+
+static inline void fake_bad_job(fake_runner *r, const char *what, uint64_t job)
+{
+    if (strcmp(what, "die") == 0)
+        (void)raise(SIGKILL);
+    else if (strcmp(what, "exit") == 0)
+        _exit(7);
+    else if (strcmp(what, "stop") == 0)
+        (void)raise(SIGSTOP);
+    else if (strcmp(what, "garbage") == 0)
+        fake_garbage();
+    else if (strcmp(what, "badutf8") == 0)
+        fake_send(r, WIRE_TEXT, job, NULL, "\xff\xfe", 2);
+    else if (strcmp(what, "odd") == 0)
+        fake_send(r, WIRE_VECTOR, job, NULL, "123", 3);
+    else if (strcmp(what, "stranger") == 0)
+        fake_send(r, WIRE_TEXT, job + 1000, NULL, "x", 1);
+    else
+        while (strcmp(what, "deaf") == 0)
+            (void)pause();
+}
+
+static inline void fake_job(fake_runner *r, const wire_frame *f)
+{
+    const char *what = wire_str(f, "do", "none");
+    r->steps++;
+    if (strcmp(what, "echo") == 0) {
+        const char *text = wire_str(f, "text", "hello");
+        for (int64_t i = 0; i < wire_int(f, "n", 1); i++)
+            fake_send(r, WIRE_TEXT, f->job, NULL, text, strlen(text));
+        fake_done(r, f->job, "stop");
+    } else if (strcmp(what, "none") == 0) {
+        fake_done(r, f->job, "stop");
+    } else if (strcmp(what, "wait") == 0 || strcmp(what, "stuck") == 0 ||
+               strcmp(what, "stubborn") == 0) {
+        fake_hold(r, f->job, strcmp(what, "stubborn") != 0);
+        r->stuck = strcmp(what, "stuck") == 0;
+        fake_send(r, WIRE_TEXT, f->job, NULL, "on it", 5);
+    } else if (strcmp(what, "release") == 0) {
+        while (r->n_held)
+            fake_let_go(r, 0, "stop");
+        fake_done(r, f->job, "stop");
+    } else if (strcmp(what, "fail") == 0) {
+        fake_send(r, WIRE_FAIL, f->job,
+                  "{\"code\":\"ERR_CONTEXT\",\"text\":\"9 of 8\",\"n_prompt\":9,\"n_ctx\":8}", NULL,
+                  0);
+    } else if (strcmp(what, "flood") == 0) {
+        fake_hold(r, f->job, true);
+        r->held[r->n_held - 1].left = wire_int(f, "n", 0);
+        fake_flood(r, &r->held[r->n_held - 1]);
+    } else if (strcmp(what, "report") == 0) {
+        fake_report(r, f->job);
+    } else {
+        fake_bad_job(r, what, f->job);
+    }
+}
+
+static inline void fake_orders(fake_runner *r, const wire_frame *f)
+{
+    if (f->type == WIRE_CANCEL)
+        r->n_cancel++;
+    if (f->type == WIRE_CREDIT)
+        r->n_credit++;
+    for (size_t i = 0; i < r->n_held; i++) {
+        fake_held *h = &r->held[i];
+        if (h->job != f->job)
+            continue;
+        if (f->type == WIRE_CREDIT) {
+            h->credit += wire_int(f, "bytes", 0);
+            fake_flood(r, h);
+            if (h->left == 0)
+                fake_let_go(r, i, "stop");
+        } else if (h->hears_cancel) {
+            fake_let_go(r, i, "canceled");
+        }
+        return;
+    }
+}
+
+static inline void fake_pong(fake_runner *r, const wire_frame *f)
+{
+    char head[128];
+    r->n_ping++;
+    r->steps += !r->stuck;
+    (void)snprintf(head, sizeof head, "{\"n\":%lld,\"steps\":%u,\"running\":%zu}",
+                   (long long)wire_int(f, "n", 0), r->steps, r->n_held);
+    fake_send(r, WIRE_PONG, 0, head, NULL, 0);
+}
+
+static inline void fake_frame(fake_runner *r, const wire_frame *f)
+{
+    switch (f->type) {
+    case WIRE_LOAD:
+        fake_load(r, f);
+        break;
+    case WIRE_START:
+        fake_start(r);
+        break;
+    case WIRE_JOB:
+        fake_job(r, f);
+        break;
+    case WIRE_CANCEL:
+    case WIRE_CREDIT:
+        fake_orders(r, f);
+        break;
+    case WIRE_BUDGET:
+        r->threads = (long)wire_int(f, "threads", -1);
+        r->spin_us = (long)wire_int(f, "spin_us", -1);
+        r->n_budget++;
+        break;
+    case WIRE_PING:
+        fake_pong(r, f);
+        break;
+    case WIRE_QUIT:
+        wire_close(r->wire);
+        exit(0);
+    default:
+        _exit(8);
+    }
+}
+
+static inline void fake_hello(fake_runner *r, const char *how)
+{
+    if (strcmp(how, "silent") == 0)
+        for (;;)
+            (void)pause();
+    if (strcmp(how, "exit") == 0)
+        _exit(9);
+    if (strcmp(how, "garbage") == 0)
+        fake_garbage();
+    if (strcmp(how, "early") == 0)
+        fake_send(r, WIRE_READY, 0, NULL, NULL, 0);
+    fake_send(r, WIRE_HELLO, 0,
+              strcmp(how, "version") == 0 ? "{\"version\":99}" : "{\"version\":1,\"pid\":1}", NULL,
+              0);
+}
+
+static inline int fake_runner_main(void)
+{
+    static fake_runner r;
+    const char *how = getenv("FAKE_HELLO");
+    if (wire_open(WIRE_RUNNER_FD, &(wire_opts){.side = WIRE_RUNNER}, &r.wire, NULL))
+        return 2;
+    fake_hello(&r, how ? how : "");
+    wire_frame f;
+    while (wire_recv(r.wire, &f, NULL) == CAMA_OK)
+        fake_frame(&r, &f);
+    _exit(0); /* end-of-file */
+}
+
+#endif

@@ -1,0 +1,299 @@
+/* Runners that die, hang, refuse or talk nonsense: their jobs end at once, the next one works. */
+#include "pool_rig.h"
+
+static const char stopped[] =
+    "model runner has unexpectedly stopped, this may be due to resource limitations or an internal "
+    "error, check ollama server logs for details: ";
+
+/* The whole text: Ollama's, then how it ended. */
+static void failed_as(seen *s, const char *how)
+{
+    char text[512];
+    (void)snprintf(text, sizeof text, "%s%s", stopped, how);
+    rig_failed(s, CAMA_ERR_RUNNER, text);
+}
+
+static pool_opts quick(long hang_ms, long load_ms)
+{
+    return (pool_opts){.hang_timeout_ns = (uint64_t)(hang_ms * RIG_MS),
+                       .load_timeout_ns = (uint64_t)(load_ms * RIG_MS),
+                       .keep_alive_ns = POOL_KEEP_DEFAULT};
+}
+
+static void works(const char *key)
+{
+    rig_done(rig_submit(key, "{\"do\":\"echo\"}"));
+}
+
+static void test_how_a_runner_ends_in_a_job(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *job, *how;
+    } cases[] = {
+        {"{\"do\":\"die\"}", "killed by signal 9 (Killed)"},
+        {"{\"do\":\"exit\"}", "exited with status 7"},
+        {"{\"do\":\"garbage\"}", ""},
+        {"{\"do\":\"badutf8\"}", "a frame TEXT whose 2 bytes are no UTF-8"},
+        {"{\"do\":\"odd\"}", "a frame VECTOR of 3 bytes"},
+        {"{\"do\":\"stranger\"}", "a frame TEXT of job"},
+    };
+    rig_open(NULL);
+    rig_model("a", "");
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        seen *w = rig_submit("a", "{\"do\":\"wait\"}");
+        rig_wait(&w->n_text, 1);
+        const uint64_t start_ns = clock_now_ns();
+        seen *s = rig_submit("a", cases[i].job);
+        failed_as(s, cases[i].how);
+        failed_as(w, cases[i].how); /* the innocent too: the model is gone */
+        assert_true(s->end_ns - start_ns < 30000 * (uint64_t)RIG_MS);
+        works("a");
+        assert_true(rig_field("a", "restarts") > 0);
+    }
+    assert_true(rig_logged("runner of a ended with 2 jobs: killed by signal 9 (Killed)"));
+    rig_close();
+}
+
+static void test_how_a_runner_ends_in_its_load(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *script, *how;
+    } cases[] = {
+        {"plan die", "killed by signal 9 (Killed)"},
+        {"load die", "killed by signal 9 (Killed)"},
+        {"plan garbage", ""},
+        {"load garbage", ""},
+        {"plan silent", "loading made no progress for 0.3 s"},
+        {"load silent", "loading made no progress for 0.3 s"},
+        {"plan fd", "a frame PLAN with a descriptor"},
+    };
+    const pool_opts o = quick(30000, 300);
+    rig_open(&o);
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        rig_model("a", cases[i].script);
+        seen *s[3];
+        for (int k = 0; k < 3; k++)
+            s[k] = rig_submit("a", k ? "{\"do\":\"none\"}" : NULL);
+        for (int k = 0; k < 3; k++) {
+            failed_as(s[k], cases[i].how);
+            assert_int_equal(s[k]->n_loaded, 0);
+        }
+        rig_model("a", "");
+        works("a");
+        assert_true(pool_unload(rig.pool, "a"));
+        rig_wait_list("\"key\"", false);
+    }
+    rig_close();
+}
+
+static void test_a_long_load_that_moves_is_left_alone(void **state)
+{
+    (void)state;
+    const pool_opts o = quick(30000, 1500);
+    rig_open(&o);
+    rig_model("a", "load_ms 3000 progress 1");
+    works("a");
+    rig_close();
+}
+
+static void test_a_second_ready_is_garbage(void **state)
+{
+    (void)state;
+    rig_open(NULL);
+    rig_model("a", "load twice");
+    seen *s = rig_submit("a", "{\"do\":\"wait\"}");
+    failed_as(s, "a frame READY before it was told to load");
+    rig_close();
+}
+
+static void test_how_a_runner_fails_to_say_hello(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *hello, *how;
+    } cases[] = {
+        {"exit", "exited with status 9"},
+        {"garbage", ""},
+        {"version", "a frame HELLO of another version of the wire"},
+        {"early", "a frame READY before it was told to load"},
+        {"silent", "it said nothing for 10.0 s after its start"},
+    };
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        assert_int_equal(setenv("FAKE_HELLO", cases[i].hello, 1), 0);
+        rig_open(NULL);
+        rig_model("a", "");
+        failed_as(rig_submit("a", "{}"), cases[i].how);
+        rig_close();
+    }
+    assert_int_equal(unsetenv("FAKE_HELLO"), 0);
+}
+
+static void test_a_program_that_is_none(void **state)
+{
+    (void)state;
+    const pool_opts o = {.exe = "/nonexistent/cama", .keep_alive_ns = POOL_KEEP_DEFAULT};
+    rig_open(&o);
+    rig_model("a", "");
+    rig_failed(rig_submit("a", "{}"), CAMA_ERR_IO, "/nonexistent/cama");
+    rig_close();
+}
+
+static void test_a_refusal_is_told_to_all_who_waited(void **state)
+{
+    (void)state;
+    static const char *const scripts[] = {"plan refuse", "load refuse"};
+    rig_open(NULL);
+    for (size_t i = 0; i < TEST_COUNT(scripts); i++) {
+        rig_model("a", scripts[i]);
+        seen *s[3];
+        for (int k = 0; k < 3; k++)
+            s[k] = rig_submit("a", "{}");
+        for (int k = 0; k < 3; k++)
+            rig_failed(s[k], CAMA_ERR_UNSUPPORTED, "no such tensors");
+    }
+    rig_model("a", "");
+    works("a");
+    assert_int_equal(rig_field("a", "restarts"), 0); /* a refusal is no fault */
+    rig_close();
+}
+
+static void test_a_hang_is_seen_and_ended(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *job, *how;
+    } cases[] = {
+        {"{\"do\":\"stop\"}", "it did not answer for 0.8 s and was killed"},
+        {"{\"do\":\"deaf\"}", "it did not answer for 0.8 s and was killed"},
+        {"{\"do\":\"stuck\"}", "its engine made no step for 0.8 s and it was killed"},
+    };
+    const pool_opts o = quick(800, 30000);
+    rig_open(&o);
+    rig_model("a", "");
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        failed_as(rig_submit("a", cases[i].job), cases[i].how);
+        works("a");
+    }
+    rig_close();
+}
+
+static void test_a_long_job_that_moves_is_left_alone(void **state)
+{
+    (void)state;
+    const pool_opts o = quick(800, 30000);
+    rig_open(&o);
+    rig_model("a", "");
+    seen *w = rig_submit("a", "{\"do\":\"wait\"}");
+    rig_wait(&w->n_text, 1);
+    fake_sleep_ms(2000);
+    assert_int_equal(w->n_end, 0);
+    pool_cancel(rig.pool, w->id);
+    rig_done(w);
+    rig_close();
+}
+
+static void test_a_cancel_that_is_not_heard_ends_the_runner(void **state)
+{
+    (void)state;
+    const pool_opts o = quick(800, 30000);
+    rig_open(&o);
+    rig_model("a", "");
+    seen *s = rig_submit("a", "{\"do\":\"stubborn\"}");
+    rig_wait(&s->n_text, 1);
+    pool_cancel(rig.pool, s->id);
+    failed_as(s, "it did not end a canceled job within 0.8 s and was killed");
+    works("a");
+    rig_close();
+}
+
+static void test_a_runner_killed_while_idle_is_replaced(void **state)
+{
+    (void)state;
+    rig_open(NULL);
+    rig_model("a", "");
+    works("a");
+    const long long pid = rig_field("a", "pid");
+    assert_int_equal(kill((pid_t)pid, SIGKILL), 0);
+    rig_wait_list("\"key\"", false);
+    works("a");
+    assert_int_equal(rig_field("a", "restarts"), 1);
+    rig_close();
+}
+
+static void test_no_crash_loop(void **state)
+{
+    (void)state;
+    rig_open(NULL);
+    rig_model("a", "load die");
+    rig_model("b", "");
+    for (int i = 0; i < 3; i++)
+        failed_as(rig_submit("a", "{}"), "killed by signal 9 (Killed)");
+    seen *s = rig_submit("a", "{}");
+    assert_int_equal(s->n_end, 1); /* at once */
+    failed_as(s, "killed by signal 9 (Killed); it failed 3 times in a row and is tried again in ");
+    works("b");
+    assert_true(rig_logged("runner of a failed 3 times without a finished job: not started again "
+                           "for 30 s"));
+    rig_close();
+}
+
+static void test_a_finished_job_ends_the_count(void **state)
+{
+    (void)state;
+    rig_open(NULL);
+    rig_model("a", "");
+    for (int i = 0; i < 8; i++) {
+        failed_as(rig_submit("a", "{\"do\":\"die\"}"), "killed by signal 9 (Killed)");
+        works("a");
+    }
+    assert_int_equal(rig_field("a", "restarts"), 8);
+    rig_close();
+}
+
+static void test_closing_with_jobs_everywhere(void **state)
+{
+    (void)state;
+    const pool_opts o = {.max_loaded = 1, .keep_alive_ns = POOL_KEEP_DEFAULT};
+    rig_open(&o);
+    rig_model("a", "");
+    rig_model("b", "");
+    rig_model("c", "plan silent");
+    seen *s[4];
+    s[0] = rig_submit("a", "{\"do\":\"wait\"}");
+    rig_wait(&s[0]->n_text, 1);
+    s[1] = rig_submit("b", "{}");
+    s[2] = rig_submit("c", "{}");
+    s[3] = rig_submit("a", "{\"do\":\"deaf\"}");
+    const uint64_t start_ns = clock_now_ns();
+    pool_close(rig.pool);
+    assert_true(clock_now_ns() - start_ns < 5000 * (uint64_t)RIG_MS);
+    for (int i = 0; i < 4; i++)
+        rig_failed(s[i], CAMA_ERR_CANCELED, "the server is shutting down");
+    rig.pool = NULL;
+    rig_close();
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "runner") == 0)
+        return fake_runner_main();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_how_a_runner_ends_in_a_job),
+        cmocka_unit_test(test_how_a_runner_ends_in_its_load),
+        cmocka_unit_test(test_a_long_load_that_moves_is_left_alone),
+        cmocka_unit_test(test_a_second_ready_is_garbage),
+        cmocka_unit_test(test_how_a_runner_fails_to_say_hello),
+        cmocka_unit_test(test_a_program_that_is_none),
+        cmocka_unit_test(test_a_refusal_is_told_to_all_who_waited),
+        cmocka_unit_test(test_a_hang_is_seen_and_ended),
+        cmocka_unit_test(test_a_long_job_that_moves_is_left_alone),
+        cmocka_unit_test(test_a_cancel_that_is_not_heard_ends_the_runner),
+        cmocka_unit_test(test_a_runner_killed_while_idle_is_replaced),
+        cmocka_unit_test(test_no_crash_loop),
+        cmocka_unit_test(test_a_finished_job_ends_the_count),
+        cmocka_unit_test(test_closing_with_jobs_everywhere),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
