@@ -18,6 +18,10 @@
  * sched_yield (the partner may need this one), then sleep. So a barrier between running threads
  * costs 0.1 to 0.3 us, and on a machine with fewer free cores than threads the pool slows down by
  * what it lacks and not by what it spins. A pool with more threads than plat_n_cpu never spins.
+ * Without a budget a thread that waits for the next run sleeps at once; at a barrier it still
+ * yields first, because its partners are at the same work.
+ *
+ * Fewer threads than there are may take part (workers_set); the others sleep meanwhile.
  */
 #ifndef BASE_WORKERS_H
 #define BASE_WORKERS_H
@@ -38,12 +42,18 @@ typedef void (*workers_fn)(void *arg, int i_thread, int n_thread);
  * Signals go to other threads of the process. CAMA_ERR_ARG outside 0..WORKERS_MAX,
  * CAMA_ERR_NOMEM when a thread cannot be had. */
 cama_err workers_open(int n_thread, bool pin, workers **out, err_info *err);
-void workers_close(workers *w); /* not from inside a run; accepts NULL */
-int workers_n_thread(const workers *w);
+void workers_close(workers *w);         /* not from inside a run; accepts NULL */
+int workers_n_thread(const workers *w); /* that take part in a run */
+int workers_n_made(const workers *w);   /* that exist */
 
 /* How long a waiting thread spins before it yields; 0 never spins, for a process whose cores are
  * wanted by others. Any thread, any time. */
 void workers_set_spin(workers *w, uint32_t spin_us);
+
+/* Between runs, on the thread that calls them: n_thread of the threads take part from now on (0, or
+ * more than there are: all), and a waiting one spins for spin_us. Cost: nothing when n_thread does
+ * not change; a run when it falls. */
+void workers_set(workers *w, int n_thread, uint32_t spin_us);
 
 /* Calls fn(arg, i, n_thread) once on each thread, and returns when all have returned: what they
  * wrote is then visible to the caller, as is to them what the caller wrote before. One caller at a

@@ -8,16 +8,25 @@
 
 /* ---- pools ---- */
 
-static cama_err pool_init(kv_pool *p, uint32_t n)
+/* Puts [p->n_open, n_open) under the free ones: they are used last, so little memory is touched. */
+static void pool_raise(kv_pool *p, uint32_t n_open)
+{
+    const uint32_t n_new = n_open - p->n_open;
+    memmove(p->free + n_new, p->free, p->n_free * sizeof *p->free);
+    for (uint32_t i = 0; i < n_new; i++)
+        p->free[i] = (int32_t)(n_open - 1 - i); /* low numbers go first, for the same reason */
+    p->n_free += n_new;
+    p->n_open = n_open;
+}
+
+static cama_err pool_init(kv_pool *p, uint32_t n, uint32_t n_open)
 {
     p->n_ref = calloc(n ? n : 1, sizeof *p->n_ref);
     p->free = malloc((n ? n : 1) * sizeof *p->free);
     if (!p->n_ref || !p->free)
         return CAMA_ERR_NOMEM;
-    for (uint32_t i = 0; i < n; i++)
-        p->free[i] = (int32_t)(n - 1 - i); /* low numbers go first: little memory is ever touched */
     p->n = n;
-    p->n_free = n;
+    pool_raise(p, n_open);
     return CAMA_OK;
 }
 
@@ -33,6 +42,8 @@ static int32_t pool_take(kv_pool *p)
     assert(p->n_free > 0);
     const int32_t i = p->free[--p->n_free];
     p->n_ref[i] = 1;
+    if ((uint32_t)i >= p->n_touched)
+        p->n_touched = (uint32_t)i + 1;
     return i;
 }
 
@@ -74,7 +85,8 @@ static cama_err check_opts(const kv_opts *o, err_info *err)
         return err_set(err, CAMA_ERR_ARG, "kv: %u checkpoints, limit %d", o->n_check, KV_MAX_CHECK);
     for (size_t i = 0; i < o->n_group; i++)
         if (o->groups[i].n_page < 1 || o->groups[i].n_page > KV_MAX_PAGE ||
-            o->groups[i].window > KV_MAX_CTX || o->groups[i].keep > KV_MAX_CTX)
+            o->groups[i].n_open > o->groups[i].n_page || o->groups[i].window > KV_MAX_CTX ||
+            o->groups[i].keep > KV_MAX_CTX)
             return err_set(err, CAMA_ERR_ARG,
                            "kv: group %zu has %u pages and a window of %u + %u tokens; limits are "
                            "%u and %u",
@@ -85,10 +97,12 @@ static cama_err check_opts(const kv_opts *o, err_info *err)
 
 static cama_err take_memory(kv_cache *kv, const kv_opts *o)
 {
-    for (uint32_t g = 0; g < kv->n_group; g++)
-        if (pool_init(&kv->page[g], o->groups[g].n_page))
+    for (uint32_t g = 0; g < kv->n_group; g++) {
+        const kv_group_opts *go = &o->groups[g];
+        if (pool_init(&kv->page[g], go->n_page, go->n_open ? go->n_open : go->n_page))
             return CAMA_ERR_NOMEM;
-    if (pool_init(&kv->state, o->n_state))
+    }
+    if (pool_init(&kv->state, o->n_state, o->n_state))
         return CAMA_ERR_NOMEM;
     const size_t n_row = (size_t)kv->n_seq * (kv->n_group ? kv->n_group : 1);
     kv->max_copy = (size_t)kv->n_seq * (kv->n_group + 1);
@@ -138,6 +152,17 @@ void kv_close(kv_cache *kv)
     free(kv);
 }
 
+cama_err kv_raise(kv_cache *kv, size_t group, uint32_t n_open, err_info *err)
+{
+    kv_pool *p = &kv->page[group];
+    if (n_open > p->n)
+        return err_set(err, CAMA_ERR_ARG, "kv: %u pages in group %zu, the pool has %u", n_open,
+                       group, p->n);
+    if (n_open > p->n_open)
+        pool_raise(p, n_open);
+    return CAMA_OK;
+}
+
 /* ---- looking ---- */
 
 bool kv_alive(const kv_cache *kv, int32_t seq)
@@ -163,6 +188,16 @@ int32_t kv_state(const kv_cache *kv, int32_t seq)
 uint32_t kv_n_alive(const kv_cache *kv)
 {
     return kv->n_alive;
+}
+
+uint32_t kv_n_open_page(const kv_cache *kv, size_t group)
+{
+    return kv->page[group].n_open;
+}
+
+uint32_t kv_n_touched_page(const kv_cache *kv, size_t group)
+{
+    return kv->page[group].n_touched;
 }
 
 uint32_t kv_n_free_page(const kv_cache *kv, size_t group)

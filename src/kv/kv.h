@@ -42,6 +42,7 @@ typedef struct kv_group_opts {
     uint32_t window; /* a row sees this many tokens, itself included; 0: all before it */
     uint32_t keep; /* with a window: tokens behind it that stay, so that a short rewind is whole */
     uint32_t n_page; /* in the pool */
+    uint32_t n_open; /* of them that may be used until kv_raise; 0: all */
 } kv_group_opts;
 
 typedef struct kv_opts {
@@ -92,6 +93,10 @@ cama_err kv_extend(kv_cache *kv, const kv_need *needs, size_t n_need, const kv_c
 /* The last kv_extend of this sequence has been computed: no row before kv_len will be asked for. */
 void kv_settle(kv_cache *kv, int32_t seq);
 
+/* From now on n_open pages of the group may be used; fewer than now change nothing. CAMA_ERR_ARG:
+ * more than the pool has. */
+cama_err kv_raise(kv_cache *kv, size_t group, uint32_t n_open, err_info *err);
+
 bool kv_alive(const kv_cache *kv, int32_t seq);  /* any number */
 int32_t kv_len(const kv_cache *kv, int32_t seq); /* tokens */
 /* Page of tokens i * KV_PAGE_TOKENS ...; -1: freed behind the window. Valid until the sequence
@@ -100,7 +105,10 @@ const int32_t *kv_table(const kv_cache *kv, int32_t seq, size_t group);
 int32_t kv_state(const kv_cache *kv, int32_t seq); /* the current state; -1: none yet */
 
 uint32_t kv_n_alive(const kv_cache *kv);
-uint32_t kv_n_free_page(const kv_cache *kv, size_t group);
+uint32_t kv_n_open_page(const kv_cache *kv, size_t group);
+uint32_t kv_n_free_page(const kv_cache *kv, size_t group); /* of the open ones */
+/* Pages that were ever used, all with numbers below this: their memory is taken. */
+uint32_t kv_n_touched_page(const kv_cache *kv, size_t group);
 uint32_t kv_n_free_state(const kv_cache *kv);
 
 /* For tests: counts every reference again. CAMA_ERR_INTERNAL names the first thing that is wrong.

@@ -4,9 +4,12 @@
 
 #include "kv/kv.h"
 
-/* Things that are counted by references: the pages of a group, or the states. */
+/* Things that are counted by references: the pages of a group, or the states. Those from n_open on
+ * are neither free nor used. */
 typedef struct kv_pool {
     uint32_t n;
+    uint32_t n_open;
+    uint32_t n_touched; /* all below were used once, none above */
     uint32_t n_free;
     uint32_t *n_ref; /* [n] */
     int32_t *free;   /* [n], a stack: the first n_free are free */

@@ -66,6 +66,30 @@ static void sleepers_are_woken(void **state)
     check_pool(MAX_THREAD, 50, 3, 0);
 }
 
+static void more_and_fewer_take_part(void **state)
+{
+    (void)state;
+    static const int sizes[] = {2, 2, 1, 1, 3, 4, 4, 1, 4, 2, 3, 0, 1, 0};
+    workers *pool;
+    assert_int_equal(workers_open(4, false, &pool, NULL), CAMA_OK);
+    for (int round = 0; round < 60; round++) {
+        for (size_t i = 0; i < TEST_COUNT(sizes); i++) {
+            const int n = sizes[i] ? sizes[i] : 4;
+            workers_set(pool, sizes[i], (uint32_t)(round % 3) * 20);
+            assert_int_equal(workers_n_thread(pool), n);
+            if (round % 4 == 3 && i % 3 == 1)
+                continue; /* a change upon a change, with no run between */
+            rounds r = {.pool = pool, .n_round = 2};
+            workers_run(pool, write_meet_read, &r);
+            for (int t = 0; t < 4; t++)
+                assert_int_equal(r.cell[t][0], t < n ? 2 : 0);
+        }
+    }
+    assert_int_equal(workers_n_made(pool), 4);
+    workers_set(pool, 2, 0);
+    workers_close(pool); /* two are asleep without a seat */
+}
+
 typedef struct counting {
     workers *pool;
     atomic_size_t next;
@@ -220,6 +244,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(barrier_orders_all_writes),
         cmocka_unit_test(sleepers_are_woken),
+        cmocka_unit_test(more_and_fewer_take_part),
         cmocka_unit_test(counter_gives_each_index_once),
         cmocka_unit_test(late_threads_are_waited_for),
         cmocka_unit_test(bad_sizes_are_refused),

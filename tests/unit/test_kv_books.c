@@ -19,7 +19,7 @@ static uint32_t rnd(uint32_t n)
 }
 
 static const kv_group_opts groups[] = {
-    {.n_page = N_PAGE},
+    {.n_page = N_PAGE, .n_open = 9},
     {.window = 100, .keep = 20, .n_page = N_PAGE},
     {.window = 1, .n_page = N_PAGE},
 };
@@ -174,7 +174,10 @@ static void play(bool has_state)
                        .n_check = has_state ? 3 : 0};
     assert_int_equal(kv_open(&o, &m.kv, &err), CAMA_OK);
     for (int i = 0; i < N_OP; i++) {
+        if (i % 250 == 249 && kv_n_open_page(m.kv, 0) < N_PAGE)
+            assert_int_equal(kv_raise(m.kv, 0, kv_n_open_page(m.kv, 0) + 1, &err), CAMA_OK);
         one_op(&m);
+        assert_true(kv_n_touched_page(m.kv, 0) <= kv_n_open_page(m.kv, 0));
         if (kv_check(m.kv, &err))
             fail_msg("after %d: %s", i, err.text);
         for (int32_t seq = 0; seq < N_SEQ; seq++)
@@ -237,6 +240,31 @@ static void a_shared_page_is_copied_once(void **state)
     assert_int_equal(grow(kv, b, 1), 1);
     assert_int_equal(grow(kv, a, 1), 0); /* its own again */
     assert_int_equal(kv_n_free_page(kv, 0), 7);
+    kv_close(kv);
+}
+
+static void a_pool_is_opened_bit_by_bit(void **state)
+{
+    (void)state;
+    int32_t a;
+    err_info err;
+    const kv_copy *copies;
+    size_t n_copy;
+    kv_cache *kv = open_one((kv_group_opts){.n_page = 8, .n_open = 2}, 0);
+    assert_int_equal(kv_fork(kv, -1, 0, &a, NULL), CAMA_OK);
+    (void)grow(kv, a, 100);
+    const kv_need need = {a, 64};
+    assert_int_equal(kv_extend(kv, &need, 1, &copies, &n_copy, &err), CAMA_ERR_LIMIT);
+    assert_int_equal(kv_raise(kv, 0, 4, &err), CAMA_OK);
+    assert_int_equal(kv_n_free_page(kv, 0), 2);
+    assert_int_equal(kv_n_touched_page(kv, 0), 2);
+    assert_int_equal(kv_extend(kv, &need, 1, &copies, &n_copy, &err), CAMA_OK);
+    assert_int_equal(kv_table(kv, a, 0)[2], 2); /* memory is taken from the front */
+    assert_int_equal(kv_raise(kv, 0, 1, &err), CAMA_OK);
+    assert_int_equal(kv_n_open_page(kv, 0), 4);
+    assert_int_equal(kv_raise(kv, 0, 9, &err), CAMA_ERR_ARG);
+    assert_string_equal(err.text, "kv: 9 pages in group 0, the pool has 8");
+    assert_int_equal(kv_check(kv, NULL), CAMA_OK);
     kv_close(kv);
 }
 
@@ -323,6 +351,7 @@ int main(void)
         cmocka_unit_test(random_ops_keep_every_token),
         cmocka_unit_test(random_ops_keep_every_state),
         cmocka_unit_test(a_shared_page_is_copied_once),
+        cmocka_unit_test(a_pool_is_opened_bit_by_bit),
         cmocka_unit_test(too_much_changes_nothing),
         cmocka_unit_test(a_window_frees_what_lies_behind),
         cmocka_unit_test(states_come_back_at_checkpoints),
