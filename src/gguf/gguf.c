@@ -96,7 +96,13 @@ cama_err gguf_load(gguf_file *f, err_info *err)
     cama_err e = CAMA_OK;
     for (size_t i = 0; i < f->n_map && !e; i++)
         e = filemap_load(&f->maps[i], err);
+    f->is_loaded = !e;
     return e;
+}
+
+bool gguf_in_memory(const gguf_file *f)
+{
+    return f->is_loaded || f->n_map == 0;
 }
 
 cama_err gguf_check_data(const gguf_file *f, err_info *err)

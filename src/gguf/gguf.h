@@ -93,6 +93,9 @@ void gguf_close(gguf_file *f);
  * file is still mapped. */
 cama_err gguf_load(gguf_file *f, err_info *err);
 
+/* Whether all of it is this process's own memory: loaded, or opened from bytes. */
+bool gguf_in_memory(const gguf_file *f);
+
 /* Reads all tensors and refuses, with CAMA_ERR_FORMAT, the first value or scale that is not finite.
  * Slow: about a second for each few hundred megabytes. */
 cama_err gguf_check_data(const gguf_file *f, err_info *err);

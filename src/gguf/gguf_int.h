@@ -28,6 +28,7 @@ struct gguf_file {
     strmap names;     /* tensor name -> index in head.tensors */
     filemap *maps;    /* [n_map]; none when opened from bytes */
     size_t n_map;
+    bool is_loaded; /* none of the maps is a file's any more */
     uint64_t n_bytes;
 };
 

@@ -2,6 +2,7 @@
  * only a name for what lies in one of two sets of outputs. */
 #include "engine/engine.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,8 @@
 #define CAND_PER_ROW 128 /* room for candidates of a full batch, beside two whole vocabularies */
 #define STATES_PER_SEQ 4 /* the current one and checkpoints */
 #define FITNESS 50       /* every plan can be run; an engine made for the device is better */
-#define CACHED_SEQ 64    /* sequences beyond those that run: prefixes that are kept */
+#define MAX_KV ((uint64_t)KV_MAX_PAGE * KV_PAGE_TOKENS / 2)
+#define CACHED_SEQ 64 /* sequences beyond those that run: prefixes that are kept */
 
 /* ---- opening ---- */
 
@@ -27,6 +29,23 @@ static cama_err check_kv_type(quant_type t, const char *what, err_info *err)
         return CAMA_OK;
     return err_set(err, CAMA_ERR_ARG, "native: %s cannot be stored as %s", what,
                    t < QUANT_N_TYPE ? quant_table[t].name : "?");
+}
+
+/* Whole pages for each sequence, when the caller does not say. */
+static cama_err set_kv(engine *e, err_info *err)
+{
+    engine_opts *o = &e->opts;
+    if (!o->n_kv)
+        o->n_kv = (uint64_t)o->n_seq * nat_up(o->n_ctx, KV_PAGE_TOKENS);
+    if (!o->n_kv_max)
+        o->n_kv_max = o->n_kv;
+    if (o->n_kv_max < o->n_kv || o->n_kv_max > MAX_KV)
+        return err_set(err, CAMA_ERR_ARG,
+                       "native: KV of %llu tokens, %llu later; the limit is %llu, and the second "
+                       "is not below the first",
+                       (unsigned long long)o->n_kv, (unsigned long long)o->n_kv_max,
+                       (unsigned long long)MAX_KV);
+    return CAMA_OK;
 }
 
 static cama_err set_opts(engine *e, const engine_opts *o, err_info *err)
@@ -39,7 +58,8 @@ static cama_err set_opts(engine *e, const engine_opts *o, err_info *err)
     if (e->opts.n_batch == 0) /* a text that sees itself whole must come in one batch */
         e->opts.n_batch =
             info->causal || e->opts.n_ctx < DEFAULT_BATCH ? DEFAULT_BATCH : e->opts.n_ctx;
-    e->n_thread = o->n_thread ? (int)o->n_thread : plat_n_cpu();
+    e->n_made = o->n_thread ? (int)o->n_thread : plat_n_cpu();
+    e->n_thread = e->n_made;
     if (e->opts.n_ctx > KV_MAX_CTX || e->opts.n_batch > MAX_BATCH || o->n_thread > WORKERS_MAX)
         return err_set(
             err, CAMA_ERR_ARG, "native: context %u, batch %u, threads %u; limits are %u, %d and %d",
@@ -50,7 +70,9 @@ static cama_err set_opts(engine *e, const engine_opts *o, err_info *err)
     e->n_seq_max = 2 * o->n_seq + CACHED_SEQ;
     if (e->n_seq_max > ENGINE_MAX_SEQ)
         e->n_seq_max = ENGINE_MAX_SEQ;
-    const cama_err fail = check_kv_type(o->k_type, "K", err);
+    cama_err fail = set_kv(e, err);
+    if (!fail)
+        fail = check_kv_type(o->k_type, "K", err);
     return fail ? fail : check_kv_type(o->v_type, "V", err);
 }
 
@@ -144,11 +166,12 @@ static cama_err nat_open(const model_desc *m, const engine_opts *o, engine **out
     if (!fail)
         fail = nat_take_memory(e, err);
     if (!fail)
-        fail = workers_open(e->n_thread, false, &e->pool, err);
+        fail = workers_open(e->n_made, false, &e->pool, err);
     if (fail) {
         nat_close(e);
         return fail;
     }
+    plat_cpu_name(e->cpu_name, sizeof e->cpu_name);
     read_ahead(model_file(m));
     *out = e;
     return CAMA_OK;
@@ -213,6 +236,8 @@ static void run_step(void *arg, int t, int n_thread)
             continue;
         op->run(e, op, t);
         nat_meet(e, t);
+        if (t == 0)
+            atomic_fetch_add_explicit(&e->n_op_run, 1, memory_order_relaxed);
     }
 }
 
@@ -299,24 +324,75 @@ static cama_err nat_collect(engine *e, engine_ticket t, engine_outs *out, err_in
     return CAMA_OK;
 }
 
-static void nat_stat(const engine *e, engine_stat *out)
+/* ---- between steps ---- */
+
+static cama_err nat_grow(engine *e, uint64_t n_kv, err_info *err)
 {
-    char name[64];
-    uint64_t n_free = UINT64_MAX;
+    if (n_kv <= e->opts.n_kv)
+        return CAMA_OK;
+    if (n_kv > e->opts.n_kv_max)
+        return err_set(err, CAMA_ERR_LIMIT,
+                       "KV of %llu tokens: the engine was opened for at most %llu",
+                       (unsigned long long)n_kv, (unsigned long long)e->opts.n_kv_max);
+    return nat_raise_kv(e, n_kv, err);
+}
+
+static void nat_set_threads(engine *e, uint32_t n_thread, uint64_t spin_ns)
+{
+    const uint64_t spin_us = spin_ns / 1000 + (spin_ns % 1000 != 0);
+    const uint32_t most = 1000000;
+    const int n = n_thread && n_thread < (uint32_t)e->n_made ? (int)n_thread : e->n_made;
+    workers_set(e->pool, n,
+                spin_ns == ENGINE_SPIN_DEFAULT ? WORKERS_SPIN_US
+                : spin_us < most               ? (uint32_t)spin_us
+                                               : most);
+    if (n == e->n_thread)
+        return;
+    e->n_thread = n;
+    nat_cut(e);
+}
+
+static uint64_t nat_progress(const engine *e)
+{
+    return atomic_load_explicit(&e->n_op_run, memory_order_relaxed);
+}
+
+/* The room of each group, and what is taken: of the first group that keeps all tokens, else of the
+ * one that has least left. */
+static void put_rooms(const engine *e, engine_stat *out)
+{
+    bool has_all = false;
+    out->n_token_free = UINT64_MAX;
     for (size_t i = 0; i < e->plan->n_group; i++) {
         if (e->group[i].books < 0)
             continue;
-        const uint64_t n =
-            (uint64_t)kv_n_free_page(e->kv, (size_t)e->group[i].books) * KV_PAGE_TOKENS;
-        n_free = n < n_free ? n : n_free;
+        const size_t g = (size_t)e->group[i].books;
+        const uint32_t n_free = kv_n_free_page(e->kv, g);
+        const uint64_t n_token = (uint64_t)n_free * KV_PAGE_TOKENS;
+        out->room[out->n_room++] =
+            (engine_room){.n_token_free = n_token, .n_token_seq = e->group[i].n_token_seq};
+        const bool least = n_token < out->n_token_free;
+        if (least)
+            out->n_token_free = n_token;
+        if (has_all || (!least && e->group[i].n_token_seq < e->opts.n_ctx))
+            continue;
+        has_all = e->group[i].n_token_seq >= e->opts.n_ctx;
+        out->n_kv_used = (uint64_t)(kv_n_open_page(e->kv, g) - n_free) * KV_PAGE_TOKENS;
     }
-    plat_cpu_name(name, sizeof name);
+}
+
+static_assert(ENGINE_MAX_ROOM >= KV_MAX_GROUP, "a room for each group");
+
+static void nat_stat(const engine *e, engine_stat *out)
+{
     *out = (engine_stat){.bytes = e->bytes,
                          .n_seq_alive = kv_n_alive(e->kv),
-                         .n_token_free = n_free,
+                         .n_kv = e->opts.n_kv,
+                         .page_tokens = KV_PAGE_TOKENS,
                          .activations = e->opts.activations == KERN_I8 ? "int8" : "f32"};
-    (void)snprintf(out->device, sizeof out->device, "cpu: %s, %d thread%s, %s", name, e->n_thread,
-                   e->n_thread == 1 ? "" : "s", e->kern.tier); /* cut where it is too long */
+    put_rooms(e, out);
+    (void)snprintf(out->device, sizeof out->device, "cpu: %s, %d thread%s, %s", e->cpu_name,
+                   e->n_made, e->n_made == 1 ? "" : "s", e->kern.tier); /* cut when too long */
 }
 
 const engine_vt nat_engine = {
@@ -331,4 +407,7 @@ const engine_vt nat_engine = {
     .submit = nat_submit,
     .collect = nat_collect,
     .stat = nat_stat,
+    .grow = nat_grow,
+    .set_threads = nat_set_threads,
+    .progress = nat_progress,
 };

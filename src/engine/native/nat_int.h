@@ -50,7 +50,7 @@ typedef struct nat_linear {
     const float *bias;
     int32_t out; /* node whose value is written */
     kern_form form;
-    const uint32_t *cut; /* thread t has rows cut[t] .. cut[t + 1) */
+    uint32_t *cut; /* thread t has rows cut[t] .. cut[t + 1) */
 } nat_linear;
 
 /* norm (maybe), 1..n linears that read it, then glu of two of them or the residual (maybe). */
@@ -109,7 +109,7 @@ typedef struct nat_stack {
     size_t step;  /* bytes from expert to expert */
     const float *bias;
     size_t bias_step;
-    const uint32_t *cut; /* thread t has rows cut[t] .. cut[t + 1) */
+    uint32_t *cut; /* thread t has rows cut[t] .. cut[t + 1) */
 } nat_stack;
 
 typedef struct nat_moe {
@@ -177,8 +177,9 @@ typedef struct nat_thread {
 typedef struct nat_kv_group {
     uint8_t *mem; /* pages, or states */
     size_t n_bytes;
-    size_t page_bytes; /* of a page with all slots; of a state with all slots */
-    int books;         /* group of the KV books; -1: states */
+    size_t page_bytes;    /* of a page with all slots; of a state with all slots */
+    int books;            /* group of the KV books; -1: states */
+    uint32_t n_token_seq; /* that one sequence holds in it at most */
 } nat_kv_group;
 
 typedef struct nat_moe_mem {
@@ -220,7 +221,10 @@ struct engine {
     kern_table kern;
     workers *pool;
     kv_cache *kv;
-    int n_thread;
+    int n_thread;                  /* that a step uses */
+    int n_made;                    /* that there are */
+    atomic_uint_fast64_t n_op_run; /* relaxed: a sign of life for other threads, orders nothing */
+    char cpu_name[64];
     uint32_t n_seq_max; /* running and cached */
 
     nat_op *ops;
@@ -245,7 +249,7 @@ struct engine {
     void *acts;  /* int8 form of a batch, shared */
     float *part; /* shared spans */
     size_t part_floats;
-    nat_thread *thread; /* [n_thread] */
+    nat_thread *thread; /* [n_made] */
     uint8_t *fixed;     /* everything below that has no region of its own */
     size_t fixed_bytes;
     size_t n_span_max; /* of a full context */
@@ -277,14 +281,19 @@ struct engine {
     engine_bytes bytes;
 };
 
-/* nat_lower.c: plan -> ops, values, sizes. Needs plan, opts, n_thread and kern of e. */
+/* nat_lower.c: plan -> ops, values, sizes. Needs plan, opts, threads and kern of e. */
 cama_err nat_lower(engine *e, err_info *err);
+/* nat_cut.c: shares n_thread threads' rows of all matrices out; room for one cut, or NULL. */
+void nat_cut(engine *e);
+uint32_t *nat_take_cut(engine *e);
 /* nat_layout.c: places of values. */
 cama_err nat_layout(engine *e, err_info *err);
 nat_weight nat_weight_of(const plan_tensor *t);
 
 /* nat_mem.c: figures, and the memory itself. */
 cama_err nat_plan_bytes(engine *e, engine_bytes *out, err_info *err);
+/* More pages may be used, of those that are reserved. */
+cama_err nat_raise_kv(engine *e, uint64_t n_kv, err_info *err);
 cama_err nat_take_memory(engine *e, err_info *err);
 void nat_drop_memory(engine *e);
 

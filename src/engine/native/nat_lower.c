@@ -52,55 +52,14 @@ nat_weight nat_weight_of(const plan_tensor *t)
                         .role = t->role};
 }
 
-/* Where each thread's share of n_row equal rows begins, [n_thread + 1]; NULL: no memory. */
-static const uint32_t *cut_rows(engine *e, size_t n_row)
+/* Gate and up have one cut between them; see nat_cut. */
+static cama_err take_cuts(lowering *l, nat_linears *op)
 {
-    const size_t n = (size_t)e->n_thread;
-    const size_t step = e->kern.w_step ? e->kern.w_step : 1;
-    uint32_t *cut = arena_take_array(&e->plan_arena, n + 1, sizeof *cut);
-    for (size_t t = 1; cut && t < n; t++) {
-        const size_t at = (n_row * t / n + step / 2) / step * step;
-        cut[t] = (uint32_t)(at < n_row ? at : n_row);
-    }
-    if (cut)
-        cut[n] = (uint32_t)n_row;
-    return cut;
-}
-
-/* Gate and up are cut alike, so that a thread's glu reads what the thread itself wrote. */
-static cama_err cut_alike(engine *e, nat_linears *l, err_info *err)
-{
-    const uint32_t *cut = cut_rows(e, l->linear[0].w.k.n_row);
-    for (size_t i = 0; i < l->n; i++)
-        l->linear[i].cut = cut;
-    return cut ? CAMA_OK : no_memory(err);
-}
-
-/* Cuts that share the bytes of several linears evenly: thread 0 may have all of q and some of k. */
-static cama_err cut_linears(engine *e, nat_linears *l, err_info *err)
-{
-    if (l->glu >= 0)
-        return cut_alike(e, l, err);
-    const size_t n = (size_t)e->n_thread;
-    const size_t step = e->kern.w_step ? e->kern.w_step : 1;
-    double total = 0;
-    double before = 0;
-    for (size_t i = 0; i < l->n; i++)
-        total += (double)l->linear[i].w.k.n_row * (double)l->linear[i].w.k.row_bytes;
-    for (size_t i = 0; i < l->n; i++) {
-        const kern_weight *k = &l->linear[i].w.k;
-        uint32_t *cut = arena_take_array(&e->plan_arena, n + 1, sizeof *cut);
-        if (!cut)
-            return no_memory(err);
-        for (size_t t = 1; t < n; t++) {
-            const double row = (total * (double)t / (double)n - before) / (double)k->row_bytes;
-            const double at = fmin(fmax(row, 0), (double)k->n_row);
-            const size_t up = ((size_t)at + step / 2) / step * step;
-            cut[t] = (uint32_t)(up < k->n_row ? up : k->n_row);
-        }
-        cut[n] = (uint32_t)k->n_row;
-        before += (double)k->n_row * (double)k->row_bytes;
-        l->linear[i].cut = cut;
+    for (size_t i = 0; i < op->n; i++) {
+        const bool shares = i > 0 && op->glu >= 0;
+        op->linear[i].cut = shares ? op->linear[0].cut : nat_take_cut(l->e);
+        if (!op->linear[i].cut)
+            return no_memory(l->err);
     }
     return CAMA_OK;
 }
@@ -228,7 +187,7 @@ static cama_err try_linears(lowering *l, bool *out_taken)
     op->n_col = op->linear[0].w.k.n_col;
     place += take_follower(l, op, place);
     put_op(l, nat_run_linears, place - l->place)->u.lin = op;
-    return cut_linears(e, op, l->err);
+    return take_cuts(l, op);
 }
 
 /* ---- attention ---- */
@@ -435,7 +394,7 @@ static cama_err set_stack(lowering *l, nat_stack *s, const plan_tensor *w, const
     s->bias_step = s->w.k.n_row;
     s->w.k.n_row = n_row;
     s->bias = b ? floats_of(l->e, b) : NULL;
-    s->cut = cut_rows(l->e, n_row);
+    s->cut = nat_take_cut(l->e);
     grow(&l->e->size.max_scratch, l->e->kern.scratch_bytes(s->w.k.n_col));
     return (b && !s->bias) || !s->cut ? no_memory(l->err) : CAMA_OK;
 }
@@ -633,5 +592,6 @@ cama_err nat_lower(engine *e, err_info *err)
     if (fail)
         return fail;
     set_needs(e);
+    nat_cut(e);
     return nat_layout(e, err);
 }

@@ -105,14 +105,14 @@ static size_t carve_all(engine *e, uint8_t *base)
 {
     carver c = {.base = base};
     carve_step(e, &c);
-    e->thread = carve(&c, (size_t)e->n_thread, sizeof *e->thread);
+    e->thread = carve(&c, (size_t)e->n_made, sizeof *e->thread);
     nat_thread only_counted;
-    for (int t = 0; t < e->n_thread; t++)
+    for (int t = 0; t < e->n_made; t++)
         carve_thread(e, &c, base ? &e->thread[t] : &only_counted);
     e->acts = carve(
         &c, e->size.max_acts_col ? e->kern.acts_bytes(e->opts.n_batch, e->size.max_acts_col) : 0,
         1);
-    e->part_floats = e->size.max_dim_v && e->n_thread > 1 ? 4u * NAT_PART_FLOATS : 0;
+    e->part_floats = e->size.max_dim_v && e->n_made > 1 ? 4u * NAT_PART_FLOATS : 0;
     e->part = carve(&c, e->part_floats, sizeof *e->part);
     if (e->pools)
         e->pooled = carve(&c, (size_t)e->n_seq_max * e->plan->n_embd, sizeof *e->pooled);
@@ -132,42 +132,102 @@ static size_t page_bytes(const engine *e, const plan_kv_group *g)
     return (size_t)g->n_slot * s->n_kv_head * (k + v);
 }
 
-static kv_group_opts group_opts(const engine *e, const plan_kv_group *g, uint32_t n_ctx)
+/* The shape of a budget: tokens of one sequence, and of all together. */
+typedef struct budget {
+    uint32_t n_ctx;
+    uint64_t n_kv;
+} budget;
+
+static budget budget_of(const engine *e)
+{
+    return (budget){.n_ctx = e->opts.n_ctx, .n_kv = e->opts.n_kv};
+}
+
+/* Whole pages for each of n_seq sequences. */
+static budget full(const engine *e, uint32_t n_ctx)
+{
+    return (budget){.n_ctx = n_ctx,
+                    .n_kv = (uint64_t)e->opts.n_seq * nat_up(n_ctx, KV_PAGE_TOKENS)};
+}
+
+/* All tokens, and for each sequence a page that is not full and one that is being copied; or, where
+ * that is less, as many windows as sequences could be at full length. */
+static kv_group_opts group_opts(const engine *e, const plan_kv_group *g, budget b)
 {
     kv_group_opts o = {0};
     if (g->shape.kind == PLAN_KV_WINDOW) {
         o.window = (uint32_t)g->shape.window;
         o.keep = KEEP_TOKENS;
     }
-    const uint64_t n = (uint64_t)kv_pages_for(&o, n_ctx, e->opts.n_batch) * e->opts.n_seq;
+    const uint64_t n_ctx = nat_up(b.n_ctx, KV_PAGE_TOKENS);
+    uint64_t n_full = n_ctx ? (b.n_kv + n_ctx - 1) / n_ctx : 0;
+    n_full = n_full > e->opts.n_seq ? n_full : e->opts.n_seq;
+    const uint64_t windows = n_full * kv_pages_for(&o, b.n_ctx, e->opts.n_batch);
+    const uint64_t tokens = (b.n_kv + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS + e->opts.n_seq;
+    const uint64_t n = windows < tokens ? windows : tokens;
     o.n_page = (uint32_t)(n < KV_MAX_PAGE ? n : KV_MAX_PAGE);
     return o;
 }
 
-static uint64_t kv_bytes(const engine *e, uint32_t n_ctx)
+static uint64_t kv_bytes(const engine *e, budget b)
 {
     uint64_t n = 0;
     for (size_t i = 0; i < e->plan->n_group; i++) {
         const plan_kv_group *g = &e->plan->groups[i];
         const uint64_t count =
-            g->shape.kind == PLAN_KV_STATE ? e->n_state : group_opts(e, g, n_ctx).n_page;
+            g->shape.kind == PLAN_KV_STATE ? e->n_state : group_opts(e, g, b).n_page;
         n += count * page_bytes(e, g);
     }
     return n;
 }
 
-static uint32_t largest_fit(const engine *e, uint64_t room)
+/* The largest context of n_seq sequences whose KV fits into room. */
+static uint32_t largest_ctx(const engine *e, uint64_t room)
 {
     uint32_t lo = 0;
     uint32_t hi = e->opts.n_ctx;
     while (lo < hi) { /* bytes grow with the context */
         const uint32_t mid = lo + (hi - lo + 1) / 2;
-        if (kv_bytes(e, mid) <= room)
+        if (kv_bytes(e, full(e, mid)) <= room)
             lo = mid;
         else
             hi = mid - 1;
     }
     return lo;
+}
+
+/* The most tokens of all sequences, up to n_kv, that fit into room. */
+static uint64_t largest_kv(const engine *e, uint64_t n_kv, uint64_t room)
+{
+    uint64_t lo = 0;
+    uint64_t hi = n_kv;
+    while (lo < hi) { /* bytes grow with the budget */
+        const uint64_t mid = lo + (hi - lo + 1) / 2;
+        if (kv_bytes(e, (budget){e->opts.n_ctx, mid}) <= room)
+            lo = mid;
+        else
+            hi = mid - 1;
+    }
+    return lo;
+}
+
+/* What would fit, when the caller asked for full contexts and when for a number of tokens. */
+static void put_fits(const engine *e, engine_bytes *b, uint64_t room)
+{
+    const budget asked = budget_of(e);
+    if (asked.n_kv == full(e, asked.n_ctx).n_kv) {
+        b->n_ctx_fits = largest_ctx(e, room);
+        b->n_kv_fits = (uint64_t)e->opts.n_seq * b->n_ctx_fits;
+        return;
+    }
+    b->n_kv_fits = largest_kv(e, asked.n_kv, room);
+    const uint64_t each = b->n_kv_fits / e->opts.n_seq;
+    b->n_ctx_fits = each < asked.n_ctx ? (uint32_t)each : asked.n_ctx;
+}
+
+static uint64_t available_or_all(uint64_t bytes)
+{
+    return bytes ? bytes : UINT64_MAX;
 }
 
 cama_err nat_plan_bytes(engine *e, engine_bytes *out, err_info *err)
@@ -176,24 +236,26 @@ cama_err nat_plan_bytes(engine *e, engine_bytes *out, err_info *err)
     e->fixed_bytes = carve_all(e, NULL);
     const uint64_t available = e->opts.max_bytes ? e->opts.max_bytes : plat_memory_available();
     engine_bytes b = {.weights = model_get_info(e->model)->weight_bytes,
-                      .kv = kv_bytes(e, e->opts.n_ctx),
-                      .available = available ? available : UINT64_MAX,
-                      .n_ctx = e->opts.n_ctx};
+                      .kv = kv_bytes(e, budget_of(e)),
+                      .available = available_or_all(available),
+                      .n_ctx = e->opts.n_ctx,
+                      .n_kv = e->opts.n_kv};
     b.scratch =
         e->fixed_bytes + (e->size.scratch_used + e->size.out_floats) * (uint64_t)sizeof(float);
     b.total = b.weights + b.kv + b.scratch;
     const uint64_t rest = b.weights + b.scratch;
-    b.n_ctx_fits = b.available > rest ? largest_fit(e, b.available - rest) : 0;
+    if (b.available > rest)
+        put_fits(e, &b, b.available - rest);
     *out = b;
     e->bytes = b;
     if (b.total <= b.available)
         return CAMA_OK;
     return err_set(err, CAMA_ERR_NO_FIT,
-                   "the model needs %.1f MB (weights %.1f, KV of %u sequences of %u tokens %.1f, "
+                   "the model needs %.1f MB (weights %.1f, KV of %llu tokens in %u sequences %.1f, "
                    "scratch %.1f), %.1f MB are available; the largest context that fits is %u",
-                   (double)b.total / 1e6, (double)b.weights / 1e6, e->opts.n_seq, b.n_ctx,
-                   (double)b.kv / 1e6, (double)b.scratch / 1e6, (double)b.available / 1e6,
-                   b.n_ctx_fits);
+                   (double)b.total / 1e6, (double)b.weights / 1e6, (unsigned long long)b.n_kv,
+                   e->opts.n_seq, (double)b.kv / 1e6, (double)b.scratch / 1e6,
+                   (double)b.available / 1e6, b.n_ctx_fits);
 }
 
 /* ---- memory ---- */
@@ -202,6 +264,7 @@ static cama_err open_books(engine *e, err_info *err)
 {
     kv_group_opts groups[KV_MAX_GROUP];
     kv_opts o = {.n_seq = e->n_seq_max, .n_ctx = e->opts.n_ctx, .groups = groups};
+    const budget later = {.n_ctx = e->opts.n_ctx, .n_kv = e->opts.n_kv_max};
     for (size_t i = 0; i < e->plan->n_group; i++) {
         const plan_kv_group *g = &e->plan->groups[i];
         nat_kv_group *mem = &e->group[i];
@@ -214,7 +277,10 @@ static cama_err open_books(engine *e, err_info *err)
             continue;
         }
         mem->books = (int)o.n_group;
-        groups[o.n_group] = group_opts(e, g, e->opts.n_ctx);
+        groups[o.n_group] = group_opts(e, g, later);
+        groups[o.n_group].n_open = group_opts(e, g, budget_of(e)).n_page;
+        mem->n_token_seq =
+            kv_pages_for(&groups[o.n_group], e->opts.n_ctx, e->opts.n_batch) * KV_PAGE_TOKENS;
         mem->n_bytes = (size_t)groups[o.n_group].n_page * mem->page_bytes;
         o.n_group++;
     }
@@ -253,6 +319,62 @@ cama_err nat_take_memory(engine *e, err_info *err)
             return err_set(err, CAMA_ERR_NOMEM, "native: no address space for %zu bytes of KV",
                            e->group[i].n_bytes);
     }
+    return CAMA_OK;
+}
+
+/* ---- growing ---- */
+
+/* Of the KV, what is in use or was once: memory that is taken already. */
+static uint64_t touched_bytes(const engine *e)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < e->plan->n_group; i++) {
+        const nat_kv_group *g = &e->group[i];
+        const uint64_t count = g->books < 0 ? 0 : kv_n_touched_page(e->kv, (size_t)g->books);
+        n += count * g->page_bytes;
+    }
+    return n;
+}
+
+/* Bytes that the KV may come to: by what the machine has free now, and by the caller's limit. */
+static uint64_t kv_room(const engine *e)
+{
+    const uint64_t others = e->bytes.weights + e->bytes.scratch;
+    uint64_t now = available_or_all(plat_memory_available());
+    /* Mapped weights lie in memory that counts as available, but are needed at every token. */
+    const uint64_t mapped = gguf_in_memory(model_file(e->model)) ? 0 : e->bytes.weights;
+    now = now > mapped ? now - mapped : 0;
+    now = now < UINT64_MAX - touched_bytes(e) ? now + touched_bytes(e) : UINT64_MAX;
+    if (!e->opts.max_bytes)
+        return now;
+    const uint64_t own = e->opts.max_bytes > others ? e->opts.max_bytes - others : 0;
+    return own < now ? own : now;
+}
+
+cama_err nat_raise_kv(engine *e, uint64_t n_kv, err_info *err)
+{
+    const budget b = {.n_ctx = e->opts.n_ctx, .n_kv = n_kv};
+    const uint64_t bytes = kv_bytes(e, b);
+    const uint64_t room = kv_room(e);
+    if (bytes > room)
+        return err_set(err, CAMA_ERR_NO_FIT,
+                       "KV of %llu tokens needs %.1f MB, there is room for %.1f MB; the most that "
+                       "fits is %llu tokens, now it is %llu",
+                       (unsigned long long)n_kv, (double)bytes / 1e6, (double)room / 1e6,
+                       (unsigned long long)largest_kv(e, n_kv, room),
+                       (unsigned long long)e->opts.n_kv);
+    for (size_t i = 0; i < e->plan->n_group; i++) {
+        if (e->group[i].books < 0)
+            continue;
+        const uint32_t n_page = group_opts(e, &e->plan->groups[i], b).n_page;
+        const cama_err fail = kv_raise(e->kv, (size_t)e->group[i].books, n_page, err);
+        if (fail)
+            return fail; /* cannot be: as many were reserved for n_kv_max */
+    }
+    e->opts.n_kv = n_kv;
+    e->bytes.total += bytes - e->bytes.kv;
+    e->bytes.kv = bytes;
+    e->bytes.n_kv = n_kv;
     return CAMA_OK;
 }
 
