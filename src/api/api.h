@@ -21,6 +21,11 @@
 #define API_OLLAMA_VERSION "0.32.7" /* the level of Ollama's API that is spoken */
 #define API_MAX_BODY (256u << 20)
 
+/* What was read from the heads of model files, by digest, for the next request: bounded. */
+typedef struct api_cache api_cache; /* opaque: the struct is in api_file.c */
+api_cache *api_cache_new(void);     /* NULL: no memory */
+void api_cache_free(api_cache *c);  /* when no call is alive any more; accepts NULL */
+
 /* Process-wide: what calls work on. Borrowed. */
 typedef struct api {
     store *store;
@@ -29,6 +34,7 @@ typedef struct api {
     bool strict;    /* CAMA_STRICT=1: what would be a warning is an error */
     void (*log)(void *user, pool_level level, const char *line);
     void *user;
+    api_cache *cache; /* NULL: every request reads the head of its file again */
 } api;
 
 typedef struct api_request {
@@ -98,5 +104,8 @@ extern const size_t api_n_route;
 
 /* {"error":"text"} or OpenAI's {"error":{"message",..}} by the flags of the route; for the door. */
 cama_err api_error_body(uint32_t flags, int status, const char *text, buf *out);
+
+/* Names of fields that replies have beyond Ollama's ("warnings", "engine", ..); ends with NULL. */
+extern const char *const api_our_fields[];
 
 #endif

@@ -48,6 +48,10 @@ struct json_member {
  * a key with a NUL in it. Bytes that are no UTF-8 become U+FFFD. *out changes only on success. */
 cama_err json_parse(const char *text, size_t n, arena *a, json_value **out, err_info *err);
 
+/* The first value of text, as Go's json.Decoder reads a request body: whatever stands behind it is
+ * ignored, and the messages give no place ("unexpected EOF"). */
+cama_err json_parse_prefix(const char *text, size_t n, arena *a, json_value **out, err_info *err);
+
 /* Builders, all in an arena; NULL when it is out of memory (and a NULL argument gives NULL on). */
 json_value *json_new_null(arena *a);
 json_value *json_new_bool(arena *a, bool b);

@@ -10,8 +10,9 @@
 #define JSON_INT_MARK_BYTES 10
 
 /* Checks that text is one RFC 8259 value within JSON_MAX_DEPTH. Numbers that need a mark make the
- * whole text be copied to marked, which is untouched (n = 0) otherwise. */
-cama_err json_scan(const char *text, size_t n, buf *marked, err_info *err);
+ * whole value be copied to marked, which is untouched (n = 0) otherwise. out_used NULL: nothing but
+ * white space may follow; else anything may, and it is set to where the value ends. */
+cama_err json_scan(const char *text, size_t n, buf *marked, size_t *out_used, err_info *err);
 
 /* Capacity of the arrays behind a value: what json_append grows by and json_parse must keep. */
 size_t json_capacity(size_t n);

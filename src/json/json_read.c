@@ -162,15 +162,18 @@ static cama_err read_checked(const char *text, size_t n, arena *a, json_value **
     return CAMA_OK;
 }
 
-cama_err json_parse(const char *text, size_t n, arena *a, json_value **out, err_info *err)
+/* prefix: what stands behind the value is not looked at. */
+static cama_err parse(const char *text, size_t n, bool prefix, arena *a, json_value **out,
+                      err_info *err)
 {
     buf marked;
     buf repaired;
     buf_init(&marked, SIZE_MAX / 2);
     buf_init(&repaired, SIZE_MAX / 2);
-    cama_err e = json_scan(text, n, &marked, err);
+    size_t n_used = n;
+    cama_err e = json_scan(text, n, &marked, prefix ? &n_used : NULL, err);
     const char *from = marked.n ? marked.data : text;
-    size_t n_from = marked.n ? marked.n : n;
+    size_t n_from = marked.n ? marked.n : n_used;
     if (!e && !utf8_valid(from, n_from)) {
         repair_utf8(from, n_from, &repaired);
         e = buf_error(&repaired, "json", err);
@@ -182,4 +185,14 @@ cama_err json_parse(const char *text, size_t n, arena *a, json_value **out, err_
     buf_done(&marked);
     buf_done(&repaired);
     return e;
+}
+
+cama_err json_parse(const char *text, size_t n, arena *a, json_value **out, err_info *err)
+{
+    return parse(text, n, false, a, out, err);
+}
+
+cama_err json_parse_prefix(const char *text, size_t n, arena *a, json_value **out, err_info *err)
+{
+    return parse(text, n, true, a, out, err);
 }

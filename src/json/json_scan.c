@@ -12,11 +12,14 @@ typedef struct scanner {
     size_t pos;
     size_t copied; /* bytes of text that are in *marked already */
     buf *marked;
+    bool prefix; /* messages are those of Go's Decoder, which give no place */
     err_info *err;
 } scanner;
 
 static cama_err fail_here(scanner *s, const char *context)
 {
+    if (s->pos >= s->n && s->prefix)
+        return err_set(s->err, CAMA_ERR_FORMAT, "unexpected EOF");
     if (s->pos >= s->n)
         return err_set(s->err, CAMA_ERR_FORMAT, "unexpected end of JSON input at byte %zu", s->pos);
     const unsigned char c = (unsigned char)s->text[s->pos];
@@ -34,6 +37,8 @@ static cama_err fail_here(scanner *s, const char *context)
     } else {
         shown[utf8_encode(c, shown)] = '\0'; /* a byte past ASCII shows as Latin-1, as in Go */
     }
+    if (s->prefix)
+        return err_set(s->err, CAMA_ERR_FORMAT, "invalid character '%s' %s", shown, context);
     return err_set(s->err, CAMA_ERR_FORMAT, "invalid character '%s' %s at byte %zu", shown, context,
                    s->pos);
 }
@@ -256,17 +261,20 @@ static cama_err scan_value(scanner *s, uint32_t depth)
     return c == '{' || c == '[' ? scan_container(s, depth) : scan_scalar(s);
 }
 
-cama_err json_scan(const char *text, size_t n, buf *marked, err_info *err)
+cama_err json_scan(const char *text, size_t n, buf *marked, size_t *out_used, err_info *err)
 {
-    scanner s = {.text = text, .n = n, .marked = marked, .err = err};
+    scanner s = {.text = text, .n = n, .marked = marked, .prefix = out_used != NULL, .err = err};
     cama_err e = scan_value(&s, 0);
     if (e)
         return e;
+    const size_t end = s.pos;
     skip_space(&s);
-    if (s.pos < s.n)
+    if (s.pos < s.n && !out_used)
         return fail_here(&s, "after top-level value");
+    if (out_used)
+        *out_used = end;
     if (s.copied == 0)
         return CAMA_OK;
-    e = buf_append(marked, text + s.copied, n - s.copied);
+    e = buf_append(marked, text + s.copied, end - s.copied);
     return e ? buf_error(marked, "json", err) : CAMA_OK;
 }

@@ -1,0 +1,41 @@
+/* api_create.h - a model being created: inside the two files of POST /api/create. */
+#ifndef API_API_CREATE_H
+#define API_API_CREATE_H
+
+#include "api/api_int.h"
+#include "store/store_hash.h"
+
+#define CREATE_MAX_LAYERS 256
+
+typedef struct create_layer {
+    char kind[32];
+    char digest[STORE_DIGEST_BYTES];
+    const char *from; /* name of the model it was taken from; NULL */
+    bool existing;    /* it was in the store already */
+} create_layer;
+
+typedef struct create {
+    api_call *call;
+    bool stream, begun;
+    const json_value *base; /* config of the model it is made from; NULL */
+    api_file *file;         /* of the weights; a reference */
+    create_layer layers[CREATE_MAX_LAYERS];
+    size_t n_layer;
+    api_problem problem;
+} create;
+
+typedef struct create_config {
+    const char *renderer, *parser,
+                              *
+        requires; /* "" when not said */
+    const json_value *info;
+} create_config;
+
+/* The config blob's object, with Ollama's keys in its order; NULL: see k->problem. */
+const json_value *create_make_config(create *k, const create_config *c);
+/* Whether a file begins as a GGUF does. */
+bool create_is_gguf(const char *path);
+/* CAMA_ERR_TEMPLATE with Go's text. */
+cama_err create_check_template(const char *text, size_t n, err_info *err);
+
+#endif

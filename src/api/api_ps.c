@@ -1,0 +1,71 @@
+/* GET /api/ps: what is loaded, where, and in how much memory. */
+#include "api/api_int.h"
+
+#include <string.h>
+
+/* Ollama's "for ever" is Go's longest duration. */
+#define FOREVER_NS INT64_MAX
+
+static int64_t expiry(int64_t now_ns, int64_t remaining_ns)
+{
+    const int64_t rest = remaining_ns < 0 ? FOREVER_NS : remaining_ns;
+    int64_t sum = 0;
+    return __builtin_add_overflow(now_ns, rest, &sum) ? INT64_MAX : sum;
+}
+
+/* The details as the model was submitted with; older digests come with a prefix. */
+static void put_runner(api_writer *w, const json_value *r, int64_t now_ns)
+{
+    static const char *const ours[] = {"activations", "kv_type", "weights", "sandbox",
+                                       "pid",         "running", "waiting", "restarts"};
+    const char *digest = api_text(json_get(r, "digest"));
+    if (strncmp(digest, "sha256:", 7) == 0)
+        digest += 7;
+    const char *name = api_text(json_get(r, "name"));
+    api_open(w, NULL, '{');
+    api_put_str(w, "name", name);
+    api_put_str(w, "model", name);
+    api_put_int(w, "size", api_int(json_get(r, "size"), 0));
+    api_put_str(w, "digest", digest);
+    api_put_json(w, "details", json_get(r, "details"));
+    api_put_time(w, "expires_at", expiry(now_ns, api_int(json_get(r, "remaining_ns"), 0)), true);
+    api_put_int(w, "size_vram", 0); /* the engines that are built compute on the CPU */
+    api_put_int(w, "context_length", api_int(json_get(r, "n_ctx"), 0));
+    api_put_str(w, "engine", api_text(json_get(r, "engine")));
+    api_put_str(w, "device", api_text(json_get(r, "device")));
+    api_put_str(w, "state", api_text(json_get(r, "state")));
+    api_put_json(w, "memory", json_get(r, "bytes"));
+    api_open(w, "cama", '{');
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        api_put_json(w, ours[i], json_get(r, ours[i]));
+    api_close(w, '}');
+    api_close(w, '}');
+}
+
+void api_ps(api_call *c)
+{
+    err_info err;
+    buf list;
+    buf body;
+    buf_init(&list, API_MAX_REPLY);
+    buf_init(&body, API_MAX_REPLY);
+    json_value *runners = NULL;
+    cama_err e = pool_list(c->api->pool, &list, &err);
+    if (!e)
+        e = json_parse(list.data ? list.data : "", list.n, &c->request_arena, &runners, &err);
+    if (e) {
+        api_fail(c, 500, "%s", err.text);
+    } else {
+        const int64_t now_ns = api_now_ns();
+        api_writer w = {.out = &body};
+        api_open(&w, NULL, '{');
+        api_open(&w, "models", '[');
+        for (size_t i = 0; runners->kind == JSON_ARRAY && i < runners->n; i++)
+            put_runner(&w, runners->items[i], now_ns);
+        api_close(&w, ']');
+        api_close(&w, '}');
+        api_reply(c, 200, API_JSON_UTF8, &body);
+    }
+    buf_done(&list);
+    buf_done(&body);
+}
