@@ -4,6 +4,7 @@
  * trimming, every built-in function, and Ollama's own (json, currentDate, yesterdayDate,
  * toTypeScriptType). Data is JSON; a key that is missing prints as Go's option missingkey=zero over
  * Ollama's own structs does. Steps, depth and output are bounded as in tmpl.h.
+ * Where Ollama itself would be of no use its road is left: see docs/templates.md.
  * A gotmpl is immutable after gotmpl_open and may be rendered by several threads at once.
  */
 #ifndef CHAT_GOTMPL_H
@@ -39,8 +40,8 @@ typedef struct gochat_request {
 cama_err gochat_render(const gotmpl *t, const gochat_request *q, buf *out, err_info *err);
 
 /* What the template's own text says about answers: the tag before a tool call (the text behind
- * .ToolCalls up to the first '{'), and the tags around .Thinking; "" when there are none. Each is
- * cut to its size. */
+ * .ToolCalls up to the first '{'; "{" when there is none, as Ollama has it), and the tags around
+ * .Thinking, "" when there are none. Each is cut to its size. */
 typedef struct gochat_tags {
     char call[64], think_open[64], think_close[64];
 } gochat_tags;
