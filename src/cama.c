@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "runner/load.h"
 
 #define DEFAULT_BATCH 512
 #define MAX_STRINGS ((size_t)1 << 20) /* bytes of what cama_info names */
@@ -82,13 +83,9 @@ static cama_err take_opts(cama_model *m, const cama_model_opts *opts, cama_error
     return CAMA_OK;
 }
 
-static const struct {
-    const char *name;
-    quant_type type;
-} kv_types[] = {
-    [CAMA_KV_F16] = {"f16", QUANT_F16},    [CAMA_KV_F32] = {"f32", QUANT_F32},
-    [CAMA_KV_BF16] = {"bf16", QUANT_BF16}, [CAMA_KV_Q8_0] = {"q8_0", QUANT_Q8_0},
-    [CAMA_KV_Q4_0] = {"q4_0", QUANT_Q4_0},
+static const quant_type kv_types[] = {
+    [CAMA_KV_F16] = QUANT_F16,   [CAMA_KV_F32] = QUANT_F32,   [CAMA_KV_BF16] = QUANT_BF16,
+    [CAMA_KV_Q8_0] = QUANT_Q8_0, [CAMA_KV_Q4_0] = QUANT_Q4_0,
 };
 
 static void fill_engine_opts(cama_model *m)
@@ -98,7 +95,7 @@ static void fill_engine_opts(cama_model *m)
     m->eo.n_seq = m->o.n_seq ? m->o.n_seq : 1;
     m->eo.n_batch = m->o.n_batch ? m->o.n_batch : DEFAULT_BATCH;
     m->eo.n_thread = m->o.n_thread;
-    m->eo.k_type = m->eo.v_type = kv_types[m->o.kv_type].type;
+    m->eo.k_type = m->eo.v_type = kv_types[m->o.kv_type];
     m->eo.activations = m->o.activations == CAMA_ACTIVATIONS_F32 ? KERN_F32 : KERN_I8;
     m->eo.cpu = m->o.cpu_tiers;
     m->eo.max_bytes = m->o.max_bytes;
@@ -106,65 +103,27 @@ static void fill_engine_opts(cama_model *m)
 
 /* ---- opening ---- */
 
-/* The engine asked for, or the one that fits best. */
-static cama_err choose_engine(cama_model *m, cama_error *err)
-{
-    cama_error why = {CAMA_ERR_UNSUPPORTED, "there is none"};
-    int best = 0;
-    bool known = false;
-    for (size_t i = 0; engine_at(i); i++) {
-        const engine_vt *vt = engine_at(i);
-        if (m->o.engine && strcmp(m->o.engine, vt->name) != 0)
-            continue;
-        known = true;
-        const int fitness = vt->probe(m->desc, &why);
-        if (fitness > best) {
-            best = fitness;
-            m->vt = vt;
-        }
-    }
-    if (!known)
-        return err_set(err, CAMA_ERR_ARG, "engine '%s' is not in this build", m->o.engine);
-    if (!m->vt)
-        return err_set(err, CAMA_ERR_UNSUPPORTED, "no engine can run this model: %s", why.text);
-    return CAMA_OK;
-}
-
-static cama_err plan_engine(cama_model *m, cama_error *err)
-{
-    cama_err e = m->vt->plan(m->desc, &m->eo, &m->planned, err);
-    const model_info *info = model_get_info(m->desc);
-    /* What is pooled, or sees all its text at once, is computed in one step. */
-    if (!e && (!info->causal || info->pooling != PLAN_POOL_NONE) && !m->o.n_batch &&
-        m->planned.n_ctx > m->eo.n_batch) {
-        m->eo.n_batch = m->planned.n_ctx;
-        e = m->vt->plan(m->desc, &m->eo, &m->planned, err);
-    }
-    return e;
-}
-
-/* Where memory is plentiful a copy in huge pages is read faster than the mapping: the machine looks
- * up 512 times fewer translations. What was only a preference falls back to the mapping, and says
- * so. */
+/* What was only a preference falls back to the mapping, and says so. */
 static cama_err place_weights(cama_model *m, cama_error *err)
 {
-    const bool wanted = m->o.weights == CAMA_WEIGHTS_MEMORY;
-    const bool plenty = m->planned.available / 2 >= m->planned.total;
-    if (!wanted && (m->o.weights == CAMA_WEIGHTS_MAPPED || !plenty))
-        return CAMA_OK;
-    const cama_err e = gguf_load(m->file, err);
-    m->in_memory = !e;
-    if (!e || wanted)
-        return e;
-    cama_warn(m, "the weights stay mapped: %s", err->text);
-    return CAMA_OK;
+    static const load_place places[] = {
+        [CAMA_WEIGHTS_AUTO] = LOAD_AUTO,
+        [CAMA_WEIGHTS_MAPPED] = LOAD_MAPPED,
+        [CAMA_WEIGHTS_MEMORY] = LOAD_MEMORY,
+    };
+    const load_place place =
+        (size_t)m->o.weights < sizeof places / sizeof places[0] ? places[m->o.weights] : LOAD_AUTO;
+    const cama_err e = load_weights(m->file, &m->planned, place, NULL, &m->in_memory, err);
+    if (!e && err->code)
+        cama_warn(m, "the weights stay mapped: %s", err->text);
+    return e;
 }
 
 static cama_err open_engine(cama_model *m, cama_error *err)
 {
-    cama_err e = choose_engine(m, err);
+    cama_err e = load_engine(m->desc, m->o.engine, &m->vt, err);
     if (!e)
-        e = plan_engine(m, err);
+        e = load_plan(m->vt, m->desc, &m->eo, m->o.n_batch != 0, &m->planned, err);
     if (!e)
         e = place_weights(m, err);
     if (!e) {
@@ -203,7 +162,7 @@ static cama_err open_parts(cama_model *m, const char *path, cama_error *err)
         e = copy_key(m, "general.name", &m->name, err);
     if (e)
         return e;
-    e = forgive(m, cama_vocab_open(m->file, &m->vocab, err), "the tokenizer cannot be used", err);
+    e = forgive(m, load_vocab(m->file, &m->vocab, err), "the tokenizer cannot be used", err);
     if (e || m->o.mode == CAMA_OPEN_VOCAB)
         return e;
     e = forgive(m, model_open(m->file, &m->desc, err), "the model cannot be run", err);
@@ -254,15 +213,6 @@ void cama_model_close(cama_model *m)
 
 /* ---- describing ---- */
 
-static const char *pool_name(plan_pool_kind kind)
-{
-    static const char *const names[] = {
-        [PLAN_POOL_NONE] = "none", [PLAN_POOL_MEAN] = "mean", [PLAN_POOL_CLS] = "cls",
-        [PLAN_POOL_LAST] = "last", [PLAN_POOL_RANK] = "rank",
-    };
-    return (size_t)kind < sizeof names / sizeof names[0] ? names[kind] : "none";
-}
-
 static void describe_model(const cama_model *m, cama_info *i)
 {
     const model_info *mi = model_get_info(m->desc);
@@ -270,7 +220,7 @@ static void describe_model(const cama_model *m, cama_info *i)
     i->name = mi->name;
     i->size_label = mi->size_label;
     i->weight_type = mi->file_type;
-    i->pooling = pool_name(mi->pooling);
+    i->pooling = load_pool_name(mi->pooling);
     i->n_param = mi->n_param;
     i->weight_bytes = mi->weight_bytes;
     i->n_layer = mi->n_layer;
@@ -289,7 +239,7 @@ static void describe_engine(const cama_model *m, cama_info *i)
     i->engine = m->vt->name;
     i->device = m->stat.device;
     i->activations = m->stat.activations ? m->stat.activations : "";
-    i->kv_type = kv_types[m->o.kv_type].name;
+    i->kv_type = load_kv_name(kv_types[m->o.kv_type]);
     i->weight_bytes = m->planned.weights;
     i->kv_bytes = m->planned.kv;
     i->weights = m->in_memory ? "memory" : "mapped";

@@ -1,7 +1,7 @@
 /* cama_int.h - what a cama_model holds, shared by the files that carry out the public API.
  *
- * cama.c opens and describes, cama_vocab.c reads the tokenizer out of a file, cama_json.c writes
- * down what a file says, cama_text.c goes between text and tokens, cama_run.c computes. All
+ * cama.c opens and describes (by the steps of runner/load.h), cama_json.c writes down what a file
+ * says, cama_text.c goes between text and tokens, cama_run.c computes. All
  * see every room, and nothing of the project includes this file but them. */
 #ifndef CAMA_INT_H
 #define CAMA_INT_H
@@ -45,8 +45,6 @@ struct cama_ctx {
 void cama_copy_sized(void *to, size_t to_bytes, const void *from, size_t from_bytes);
 /* Tells the model's owner. */
 void cama_warn(const cama_model *m, const char *fmt, ...) ERR_PRINTF(2, 3);
-/* The tokenizer that a file describes. CAMA_ERR_FORMAT names the key that is wrong. */
-cama_err cama_vocab_open(const gguf_file *f, tok_vocab **out, err_info *err);
 /* The buffer's bytes become the caller's, NUL-terminated; free with cama_free. The buffer is done.
  */
 cama_err cama_hand_out(buf *b, char **out_text, size_t *out_n, const char *what, cama_error *err);

@@ -45,7 +45,18 @@ cama_err filemap_open(const char *path, filemap *out, err_info *err)
     return e;
 }
 
-static cama_err read_whole(const filemap *m, uint8_t *to, err_info *err)
+cama_err filemap_open_fd(int fd, const char *name, filemap *out, err_info *err)
+{
+    const int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (own < 0)
+        return err_set(err, CAMA_ERR_IO, "cannot use '%s': %s", name, strerror(errno));
+    const cama_err e = map_descriptor(own, name, out, err);
+    if (e)
+        (void)close(own); /* only read from: nothing can be lost */
+    return e;
+}
+
+static cama_err read_whole(const filemap *m, uint8_t *to, const filemap_watch *watch, err_info *err)
 {
     for (size_t done = 0; done < m->n_bytes;) {
         const size_t left = m->n_bytes - done;
@@ -60,11 +71,13 @@ static cama_err read_whole(const filemap *m, uint8_t *to, err_info *err)
             return err_set(err, CAMA_ERR_IO, "the file was cut to %zu bytes, it had %zu", done,
                            m->n_bytes);
         done += (size_t)got;
+        if (watch)
+            watch->more(watch->user, (size_t)got);
     }
     return CAMA_OK;
 }
 
-cama_err filemap_load(filemap *m, err_info *err)
+cama_err filemap_load(filemap *m, const filemap_watch *watch, err_info *err)
 {
     if (!m->bytes)
         return CAMA_OK;
@@ -74,7 +87,7 @@ cama_err filemap_load(filemap *m, err_info *err)
              0) == MAP_FAILED)
         return err_set(err, CAMA_ERR_NOMEM, "no memory to hold %zu bytes of the file", m->n_bytes);
     plat_hint_huge(at, m->n_bytes);
-    const cama_err e = read_whole(m, at, err);
+    const cama_err e = read_whole(m, at, watch, err);
     if (!e) {
         (void)mprotect(at, m->n_bytes, PROT_READ); /* a guard against our own bugs, no more */
         return CAMA_OK;

@@ -17,13 +17,21 @@ typedef struct filemap {
 /* CAMA_ERR_NOT_FOUND, CAMA_ERR_IO (not a regular file, cannot be read or mapped), CAMA_ERR_NOMEM
  * (no address space). */
 cama_err filemap_open(const char *path, filemap *out, err_info *err);
+/* The same of a file that the caller has open; it keeps its descriptor. name: for texts. */
+cama_err filemap_open_fd(int fd, const char *name, filemap *out, err_info *err);
 void filemap_close(filemap *m); /* accepts NULL and a map that filemap_open failed on */
+
+/* Told now and then while a file is read: n more bytes are there. */
+typedef struct filemap_watch {
+    void (*more)(void *user, size_t n);
+    void *user;
+} filemap_watch;
 
 /* Reads the file into memory of this process, at the addresses where it was mapped: pointers into
  * it stay good. Huge pages stand behind it where the system has them, so that reading it all again
  * and again misses no translation. Costs n_bytes of memory and one pass over the file. No other
  * thread may read the bytes meanwhile. CAMA_ERR_IO (file cut short), CAMA_ERR_NOMEM: still
- * mapped. */
-cama_err filemap_load(filemap *m, err_info *err);
+ * mapped. watch may be NULL. */
+cama_err filemap_load(filemap *m, const filemap_watch *watch, err_info *err);
 
 #endif

@@ -20,14 +20,13 @@ static cama_err index_names(gguf_file *f, err_info *err)
     return e ? err_set(err, e, "no memory for %zu tensor names", h->n_tensor) : CAMA_OK;
 }
 
-/* path NULL: from memory. */
-static cama_err read_file(gguf_file *f, const char *path, const uint8_t *bytes, size_t n,
+static cama_err read_file(gguf_file *f, const gguf_source *from, const uint8_t *bytes, size_t n,
                           err_info *err)
 {
     f->n_bytes = n;
     cama_err e = gguf_read_header(bytes, n, &f->file_arena, &f->head, err);
     if (!e)
-        e = gguf_read_shards(f, path, err);
+        e = gguf_read_shards(f, from, err);
     if (!e)
         e = index_names(f, err);
     return e;
@@ -41,26 +40,47 @@ static gguf_file *new_file(void)
     return f;
 }
 
-cama_err gguf_open(const char *path, gguf_file **out, err_info *err)
+static cama_err open_first(gguf_file *f, const gguf_source *from, err_info *err)
+{
+    f->maps = arena_take_array(&f->file_arena, 1, sizeof *f->maps);
+    if (!f->maps)
+        return err_set(err, CAMA_ERR_NOMEM, "gguf: no memory to open '%s'", from->path);
+    cama_err e = from->fds ? filemap_open_fd(from->fds[0], from->path, &f->maps[0], err)
+                           : filemap_open(from->path, &f->maps[0], err);
+    if (e)
+        return e;
+    f->n_map = 1;
+    e = read_file(f, from, f->maps[0].bytes, f->maps[0].n_bytes, err);
+    return e ? err_wrap(err, e, "'%s'", from->path) : CAMA_OK;
+}
+
+static cama_err open_from(const gguf_source *from, gguf_file **out, err_info *err)
 {
     gguf_file *f = new_file();
     if (!f)
-        return err_set(err, CAMA_ERR_NOMEM, "gguf: no memory to open '%s'", path);
-    f->maps = arena_take_array(&f->file_arena, 1, sizeof *f->maps);
-    cama_err e = f->maps ? filemap_open(path, &f->maps[0], err)
-                         : err_set(err, CAMA_ERR_NOMEM, "gguf: no memory to open '%s'", path);
-    if (!e) {
-        f->n_map = 1;
-        e = read_file(f, path, f->maps[0].bytes, f->maps[0].n_bytes, err);
-        if (e)
-            (void)err_wrap(err, e, "'%s'", path);
-    }
+        return err_set(err, CAMA_ERR_NOMEM, "gguf: no memory to open '%s'", from->path);
+    const cama_err e = open_first(f, from, err);
     if (e) {
         gguf_close(f);
         return e;
     }
     *out = f;
     return CAMA_OK;
+}
+
+cama_err gguf_open(const char *path, gguf_file **out, err_info *err)
+{
+    const gguf_source from = {.path = path};
+    return open_from(&from, out, err);
+}
+
+cama_err gguf_open_fds(const int *fds, size_t n_fd, const char *name, gguf_file **out,
+                       err_info *err)
+{
+    if (!n_fd)
+        return err_set(err, CAMA_ERR_ARG, "gguf: no file to open for '%s'", name);
+    const gguf_source from = {.path = name, .fds = fds, .n_fd = n_fd};
+    return open_from(&from, out, err);
 }
 
 cama_err gguf_open_bytes(const void *bytes, size_t n, gguf_file **out, err_info *err)
@@ -70,7 +90,7 @@ cama_err gguf_open_bytes(const void *bytes, size_t n, gguf_file **out, err_info 
     gguf_file *f = new_file();
     if (!f)
         return err_set(err, CAMA_ERR_NOMEM, "gguf: no memory to open %zu bytes", n);
-    const cama_err e = read_file(f, NULL, bytes, n, err);
+    const cama_err e = read_file(f, &(gguf_source){0}, bytes, n, err);
     if (e) {
         gguf_close(f);
         return e;
@@ -91,11 +111,11 @@ void gguf_close(gguf_file *f)
     free(f);
 }
 
-cama_err gguf_load(gguf_file *f, err_info *err)
+cama_err gguf_load(gguf_file *f, const filemap_watch *watch, err_info *err)
 {
     cama_err e = CAMA_OK;
     for (size_t i = 0; i < f->n_map && !e; i++)
-        e = filemap_load(&f->maps[i], err);
+        e = filemap_load(&f->maps[i], watch, err);
     f->is_loaded = !e;
     return e;
 }

@@ -11,6 +11,7 @@
 #define GGUF_GGUF_H
 
 #include "base/err.h"
+#include "base/filemap.h"
 #include "quant/quant.h"
 
 /* Limits, checked before anything is taken for what they bound. */
@@ -85,13 +86,17 @@ cama_err gguf_open(const char *path, gguf_file **out, err_info *err);
 /* The same from memory that the caller keeps until gguf_close, aligned to 8 (CAMA_ERR_ARG if not);
  * no split files (CAMA_ERR_UNSUPPORTED). */
 cama_err gguf_open_bytes(const void *bytes, size_t n, gguf_file **out, err_info *err);
+/* The same from descriptors that the caller keeps: one, or all shards of a split model in order
+ * (CAMA_ERR_ARG: not as many as the first one says). name: for texts. */
+cama_err gguf_open_fds(const int *fds, size_t n_fd, const char *name, gguf_file **out,
+                       err_info *err);
 void gguf_close(gguf_file *f);
 
 /* Reads the file into memory of this process, in huge pages where the system has them; every
  * pointer given out stays good (filemap_load). For weights that will be read for every token and a
  * machine with memory to spare. Before any other thread uses f. CAMA_ERR_IO, CAMA_ERR_NOMEM: the
- * file is still mapped. */
-cama_err gguf_load(gguf_file *f, err_info *err);
+ * file is still mapped. watch: NULL, or told as the bytes come. */
+cama_err gguf_load(gguf_file *f, const filemap_watch *watch, err_info *err);
 
 /* Whether all of it is this process's own memory: loaded, or opened from bytes. */
 bool gguf_in_memory(const gguf_file *f);

@@ -8,7 +8,6 @@
 #define GGUF_GGUF_INT_H
 
 #include "base/arena.h"
-#include "base/filemap.h"
 #include "base/strmap.h"
 #include "gguf/gguf.h"
 
@@ -60,8 +59,15 @@ cama_err gguf_read_header(const uint8_t *bytes, size_t n, arena *a, gguf_header 
 /* The tensor list at c, and its data behind it. Reads general.alignment from h. */
 cama_err gguf_read_tensors(gguf_cursor *c, arena *a, gguf_header *h, err_info *err);
 
-/* Opens the other shards of f, if it says there are any, by names made from path. */
-cama_err gguf_read_shards(gguf_file *f, const char *path, err_info *err);
+/* Where the other shards are: beside path, or behind descriptors (fds not NULL), or nowhere. */
+typedef struct gguf_source {
+    const char *path; /* with fds: a name for texts */
+    const int *fds;
+    size_t n_fd;
+} gguf_source;
+
+/* Opens the other shards of f, if it says there are any. */
+cama_err gguf_read_shards(gguf_file *f, const gguf_source *from, err_info *err);
 
 const gguf_kv *gguf_find_in(const gguf_header *h, const char *key);
 /* CAMA_ERR_FORMAT when kv is no integer in 0..2^64-1. */

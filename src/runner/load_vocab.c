@@ -1,5 +1,5 @@
-/* cama_vocab.c - the tokenizer that a GGUF describes: its keys into the arrays of tok.h. */
-#include "cama_int.h"
+/* The tokenizer that a GGUF describes: its keys into the arrays of tok.h. */
+#include "runner/load.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -231,7 +231,7 @@ static cama_err get_arrays(const gguf_file *f, tok_vocab_def *d, vocab_arrays *a
     return e;
 }
 
-cama_err cama_vocab_open(const gguf_file *f, tok_vocab **out, err_info *err)
+cama_err load_vocab(const gguf_file *f, tok_vocab **out, err_info *err)
 {
     tok_vocab_def d = tok_vocab_def_init();
     vocab_arrays a = {0};
