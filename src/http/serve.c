@@ -109,7 +109,8 @@ static cama_err open_http(serve *s, const serve_opts *o, err_info *err)
                    .n_ctx = o->pool.n_ctx,
                    .strict = o->strict,
                    .log = o->pool.log,
-                   .user = o->pool.user};
+                   .user = o->pool.user,
+                   .cache = api_cache_new()}; /* NULL: slower, and no less right */
     const http_opts h = {
         .routes = api_routes,
         .n_route = api_n_route,
@@ -182,6 +183,7 @@ void serve_close(serve *s, uint32_t timeout_ms)
         pool_close(s->pool); /* every job ends, and with it the last calls */
     }
     http_close(s->http);
+    api_cache_free(s->api.cache);
     if (s->store)
         store_close(s->store);
     if (s->tcp_fd >= 0)
