@@ -218,12 +218,8 @@ static inline seen *rig_try(const rig_job *j, err_info *err)
                           .n_ctx = j->n_ctx,
                           .keep_alive_ns = j->keep_ns,
                           .sink = {s, rig_event}};
-    pool_job_id id = 0;
-    if (pool_submit(rig.pool, &job, &id, err))
+    if (pool_submit(rig.pool, &job, &s->id, err)) /* known before the sink hears anything */
         return NULL;
-    (void)pthread_mutex_lock(&rig.lock);
-    s->id = id;
-    (void)pthread_mutex_unlock(&rig.lock);
     return s;
 }
 

@@ -14,8 +14,9 @@
  *
  * Keep-alive: the timer starts when the last job of a runner ends; each job sets its length.
  *
- * Threads: every function from any thread. Sinks are called from a runner's reading thread or from
- * the caller of pool_submit or pool_cancel, one call at a time for a job, and must not block.
+ * Threads: every function from any thread. Sinks are called from a thread of the pool or of any
+ * caller of the pool, one call at a time for a job, without a lock of the pool's: they may call it,
+ * and must not block. The log may be called under the pool's lock and must not call the pool.
  */
 #ifndef POOL_POOL_H
 #define POOL_POOL_H
@@ -74,7 +75,7 @@ typedef enum pool_event_type {
     POOL_TOKENS,  /* data is i32 ids */
     POOL_VECTOR,  /* data is f32 */
     POOL_WARNING, /* head: {"code","text",..} */
-    POOL_DONE,    /* last: head as in docs/wire.md */
+    POOL_DONE,    /* last: head as in docs/wire.md; of a job that only loads: {"reason":"load"} */
     POOL_FAIL     /* last: err */
 } pool_event_type;
 
@@ -107,8 +108,10 @@ typedef struct pool_job {
     pool_sink sink;
 } pool_job;
 
-/* Everything is copied. CAMA_ERR_BUSY: the queue is full or the pool drains; CAMA_ERR_NOMEM. On
- * failure the sink hears nothing. */
+/* Everything is copied; *out is set before the sink hears anything, which may be before this
+ * returns. CAMA_ERR_BUSY: the queue is full or the pool drains; CAMA_ERR_NOMEM; CAMA_ERR_LIMIT:
+ * more files than a frame can pass, or a job larger than a frame. On failure the sink hears
+ * nothing. */
 cama_err pool_submit(pool *p, const pool_job *job, pool_job_id *out, err_info *err);
 /* The job ends as canceled, also while it waits or loads (a load that nobody else waits for is
  * given up); nothing happens when it has ended already. The sink hears DONE or FAIL. */
