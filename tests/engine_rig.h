@@ -266,6 +266,13 @@ static inline void rig_check_threads(rig *r, engine_opts o, const float *want, i
     rig_same(r, got, want, 0, n, "threads, at once, then row by row");
     rig_feed(r, two, 0, 0, n, 60, got);
     rig_same(r, got, want, 0, n, "threads, in chunks");
+    const int32_t three = rig_new_seq(r, -1, 0);
+    for (int32_t at = 0; at < n; at += 60) {
+        nat_engine.set_threads(r->e, 1 + (uint32_t)(at / 60) % o.n_thread, 0);
+        rig_feed(r, three, 0, at, at + 60 < n ? at + 60 : n, 60, got);
+    }
+    rig_same(r, got, want, 0, n, "threads that come and go");
+    nat_engine.set_threads(r->e, 0, ENGINE_SPIN_DEFAULT);
     if (parts & RIG_REUSE)
         rig_check_mixed(r, 12);
     nat_engine.close(r->e);

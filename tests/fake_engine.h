@@ -10,6 +10,8 @@
 
 #include "test.h"
 
+#include <math.h>
+
 #include "sched/sched.h"
 
 enum {
@@ -40,11 +42,18 @@ typedef struct fake_engine {
     fake_seq seq[FAKE_MAX_SEQ];
     size_t n_seq_max;
     size_t capacity;     /* tokens of all sequences */
+    size_t capacity_max; /* what it may grow to */
+    size_t window;       /* of a second group of layers; 0: none */
+    size_t window_capacity;
     int32_t resume_step; /* positions that can be restored are multiples of it */
     int eog_after;       /* </s> is the best token at this length of a sequence; 0: never */
     int fail_submit, fail_collect; /* the n-th call from now fails; 0: none */
     cama_err fail_with;
     size_t n_submit, n_row;
+    size_t n_alive_then; /* sequences at the last submit */
+    uint32_t n_thread;   /* what set_threads said last, and how often it was called */
+    uint64_t spin_ns;
+    int n_set;
     engine_ticket last;
     fake_step step[2]; /* by the ticket's parity: two may be under way */
 } fake_engine;
@@ -139,6 +148,14 @@ static void fake_logits(const fake_seq *s, float *out)
         out[2] = 1000;
 }
 
+static float fake_logsumexp(const float *logits)
+{
+    double sum = 0;
+    for (int i = 0; i < FAKE_N_VOCAB; i++)
+        sum += exp((double)logits[i]);
+    return (float)log(sum);
+}
+
 static void fake_output(fake_step *st, size_t row, const engine_row *r, const engine_batch *b)
 {
     const size_t k = st->n++;
@@ -156,6 +173,7 @@ static void fake_output(fake_step *st, size_t row, const engine_row *r, const en
     if (r->flags & ENGINE_CANDIDATES) {
         o->cand = st->cand[k];
         o->n_cand = b->n_candidate < FAKE_N_VOCAB ? b->n_candidate : FAKE_N_VOCAB;
+        o->logsumexp = fake_logsumexp(st->logits[k]);
     }
     if (r->flags & ENGINE_HIDDEN)
         o->hidden = st->vector[k];
@@ -172,6 +190,7 @@ static cama_err fake_submit(engine *e, const engine_batch *b, engine_ticket *out
     if (fake_used() + b->n_row > fake.capacity)
         return err_set(err, CAMA_ERR_LIMIT, "%zu tokens are more than %zu", fake_used() + b->n_row,
                        fake.capacity);
+    fake.n_alive_then = fake_n_alive();
     fake_step *st = &fake.step[(fake.last + 1) % 2];
     st->ticket = ++fake.last;
     st->n = 0;
@@ -205,11 +224,46 @@ static cama_err fake_collect(engine *e, engine_ticket t, engine_outs *out, err_i
     return CAMA_OK;
 }
 
+static size_t fake_window_used(void)
+{
+    size_t n = 0;
+    for (int i = 0; i < FAKE_MAX_SEQ; i++) {
+        const fake_seq *q = &fake.seq[i];
+        n += !q->alive ? 0 : q->n < fake.window ? q->n : fake.window;
+    }
+    return n;
+}
+
 static void fake_stat(const engine *e, engine_stat *out)
 {
     (void)e;
     const size_t used = fake_used();
-    *out = (engine_stat){.n_token_free = used < fake.capacity ? fake.capacity - used : 0};
+    *out = (engine_stat){.n_token_free = used < fake.capacity ? fake.capacity - used : 0,
+                         .n_kv = fake.capacity,
+                         .n_kv_used = used};
+    if (!fake.window)
+        return;
+    out->room[out->n_room++] = (engine_room){out->n_token_free, UINT32_MAX};
+    out->n_token_free = fake.window_capacity - fake_window_used();
+    out->room[out->n_room++] = (engine_room){out->n_token_free, (uint32_t)fake.window};
+}
+
+static cama_err fake_grow(engine *e, uint64_t n_kv, err_info *err)
+{
+    (void)e;
+    if (n_kv > fake.capacity_max)
+        return err_set(err, CAMA_ERR_NO_FIT, "%llu tokens are more than %zu",
+                       (unsigned long long)n_kv, fake.capacity_max);
+    fake.capacity = n_kv > fake.capacity ? (size_t)n_kv : fake.capacity;
+    return CAMA_OK;
+}
+
+static void fake_set_threads(engine *e, uint32_t n_thread, uint64_t spin_ns)
+{
+    (void)e;
+    fake.n_thread = n_thread;
+    fake.spin_ns = spin_ns;
+    fake.n_set++;
 }
 
 static const engine_vt fake_vt = {
@@ -220,6 +274,8 @@ static const engine_vt fake_vt = {
     .submit = fake_submit,
     .collect = fake_collect,
     .stat = fake_stat,
+    .grow = fake_grow,
+    .set_threads = fake_set_threads,
 };
 
 static void fake_reset(void)

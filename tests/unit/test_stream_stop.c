@@ -57,6 +57,9 @@ typedef struct heard {
     size_t n_call;
     stream_flow flow; /* what the sink answers */
     bool ready, whole;
+    size_t start[64]; /* where the text of each token begins that was pushed with its probability */
+    size_t n_start, n_told;
+    size_t last_n_prob;
     int n_done, n_fail;
     stream_end end;
 } heard;
@@ -64,9 +67,14 @@ typedef struct heard {
 static stream_flow hear_text(void *user, const char *text, size_t n, const stream_prob *probs,
                              size_t n_prob)
 {
-    (void)probs, (void)n_prob;
     heard *h = user;
     h->n_call++;
+    h->last_n_prob = n_prob;
+    for (size_t i = 0; i < n_prob; i++) { /* each once, in order, with the piece it begins in */
+        assert_in_range(h->start[h->n_told], h->text.n, h->text.n + n - 1);
+        assert_true(probs[i].token.logprob == -(float)h->n_told);
+        h->n_told++;
+    }
     h->whole = h->whole && n > 0 && utf8_valid(text, n);
     assert_int_equal(buf_append(&h->text, text, n), CAMA_OK);
     return h->flow;
@@ -99,6 +107,17 @@ static stream *open_stream(heard *h, const char *const *stop, size_t n_stop)
     stream *s;
     assert_int_equal(stream_open(&o, &sink, &s, NULL), CAMA_OK);
     return s;
+}
+
+/* With a probability that is its number. */
+static stream_state push_counted(stream *s, heard *h, int32_t id, size_t start)
+{
+    const stream_alt top[2] = {{.id = id}, {.id = FIRST_PIECE}};
+    const stream_prob p = {
+        .token = {.id = id, .logprob = -(float)h->n_start}, .top = top, .n_top = 2};
+    assert_true(h->n_start < TEST_COUNT(h->start));
+    h->start[h->n_start++] = start;
+    return stream_token(s, id, &p, NULL);
 }
 
 static const char *text_of(const heard *h)
@@ -166,9 +185,10 @@ static void test_random_texts(void **state)
             const bool piece = random_u32() % 2;
             const int i = (int)(random_u32() % N_PIECE);
             const char c = (char)('a' + random_u32() % 3);
+            const size_t start = n_text;
             n_text += (size_t)snprintf(text + n_text, sizeof text - n_text, "%.*s", piece ? 9 : 1,
                                        piece ? pieces[i] : &c);
-            st = stream_token(s, piece ? FIRST_PIECE + i : FIRST_BYTE + c, NULL, NULL);
+            st = push_counted(s, &h, piece ? FIRST_PIECE + i : FIRST_BYTE + c, start);
             /* Never shown: anything that a stop string takes back. */
             int ignored;
             assert_true(h.text.n <= cut_of(text, stop, 3, &ignored));
@@ -180,6 +200,8 @@ static void test_random_texts(void **state)
         assert_int_equal(h.end.stop_index, index);
         assert_int_equal(h.text.n, cut);
         assert_memory_equal(text_of(&h), text, cut);
+        for (size_t i = 0; i < h.n_start; i++) /* none is left out that begins in the text */
+            assert_int_equal(i < h.n_told, h.start[i] < cut);
         buf_done(&h.text);
     }
 }
@@ -218,6 +240,93 @@ static void test_stop_inside_a_character_keeps_it_whole(void **state)
     assert_true(h.whole);
     assert_string_equal(text_of(&h), "a");
     buf_done(&h.text);
+}
+
+/* What a sink was told of one piece. */
+typedef struct piece_told {
+    size_t n_call, n_prob;
+    stream_prob last;
+    stream_alt top[3];
+    char texts[4][8]; /* of the last token and its alternatives */
+} piece_told;
+
+static stream_flow keep_last(void *user, const char *text, size_t n, const stream_prob *probs,
+                             size_t n_prob)
+{
+    piece_told *t = user;
+    (void)text, (void)n;
+    t->n_call++;
+    t->n_prob = n_prob;
+    if (!n_prob)
+        return STREAM_GO;
+    t->last = probs[n_prob - 1];
+    memcpy(t->texts[0], t->last.token.text, t->last.token.n_text);
+    for (size_t i = 0; i < t->last.n_top; i++) {
+        t->top[i] = t->last.top[i];
+        memcpy(t->texts[i + 1], t->top[i].text, t->top[i].n_text);
+    }
+    return STREAM_GO;
+}
+
+static void test_probabilities_come_with_their_text(void **state)
+{
+    (void)state;
+    piece_told t = {0};
+    stream *s;
+    const stream_opts o = {.vocab = vocab, .ignore_eog = true};
+    const stream_sink sink = {&t, keep_last, NULL, NULL, hear_done, hear_fail};
+    const stream_alt top[] = {{.id = FIRST_PIECE + 2, .logprob = -1.5f}, {.id = 2, .logprob = -2}};
+    stream_prob p = {.top = top, .n_top = 2};
+    assert_int_equal(stream_open(&o, &sink, &s, NULL), CAMA_OK);
+    static const unsigned char smile[] = {0xF0, 0x9F, 0x98, 0x80};
+    for (size_t i = 0; i < 4; i++) { /* one character of four tokens: all come with it */
+        p.token = (stream_alt){.id = FIRST_BYTE + smile[i], .logprob = -(float)i};
+        assert_int_equal(t.n_call, 0);
+        assert_int_equal(stream_token(s, p.token.id, &p, NULL), STREAM_RUNS);
+    }
+    assert_int_equal(t.n_call, 1);
+    assert_int_equal(t.n_prob, 4);
+    assert_int_equal(t.last.token.n_text, 1);
+    assert_memory_equal(t.texts[0], smile + 3, 1);
+    assert_true(t.last.token.logprob == -3);
+    assert_int_equal(t.last.n_top, 2);
+    assert_string_equal(t.texts[1], "abc");
+    assert_true(t.top[0].logprob == -1.5f && t.top[1].id == 2);
+    assert_int_equal(t.top[1].n_text, 0); /* a control token is not written */
+    p.token.id = 2;
+    assert_int_equal(stream_token(s, 2, &p, NULL), STREAM_RUNS); /* no text: it is in no piece */
+    assert_int_equal(stream_token(s, FIRST_PIECE, NULL, NULL), STREAM_RUNS);
+    assert_int_equal(t.n_call, 2);
+    assert_int_equal(t.n_prob, 0);
+    p.n_top = STREAM_MAX_TOP + 1;
+    err_info err;
+    p.token.id = FIRST_PIECE;
+    assert_int_equal(stream_token(s, FIRST_PIECE, &p, &err), STREAM_BROKEN);
+    assert_string_equal(err.text, "stream: 21 alternatives to a token, at most 20");
+    stream_close(s);
+}
+
+static void test_tokens_of_a_long_stop_string_wait(void **state)
+{
+    (void)state;
+    static char stop_text[601];
+    memset(stop_text, 'a', 600);
+    stop_text[599] = 'b';
+    const char *const stop[] = {stop_text};
+    piece_told t = {0};
+    stream *s;
+    const stream_opts o = {.vocab = vocab, .stop = stop, .n_stop = 1};
+    const stream_sink sink = {&t, keep_last, NULL, NULL, hear_done, hear_fail};
+    assert_int_equal(stream_open(&o, &sink, &s, NULL), CAMA_OK);
+    const stream_prob p = {.token = {.id = FIRST_BYTE + 'a'}};
+    for (int i = 0; i < 599; i++)
+        assert_int_equal(stream_token(s, p.token.id, &p, NULL), STREAM_RUNS);
+    assert_int_equal(t.n_call, 0);
+    assert_int_equal(stream_token(s, p.token.id, &p, NULL), STREAM_RUNS); /* one too many */
+    assert_int_equal(t.n_prob, 1);
+    assert_int_equal(stream_token(s, FIRST_BYTE + 'c', &p, NULL), STREAM_RUNS);
+    assert_int_equal(t.n_prob, 600);
+    stream_close(s);
 }
 
 static void test_held_text_comes_at_the_end(void **state)
@@ -302,6 +411,8 @@ int main(void)
         cmocka_unit_test(test_random_texts),
         cmocka_unit_test(test_characters_stay_whole),
         cmocka_unit_test(test_stop_inside_a_character_keeps_it_whole),
+        cmocka_unit_test(test_probabilities_come_with_their_text),
+        cmocka_unit_test(test_tokens_of_a_long_stop_string_wait),
         cmocka_unit_test(test_held_text_comes_at_the_end),
         cmocka_unit_test(test_eog),
         cmocka_unit_test(test_full_and_gone_sinks),
