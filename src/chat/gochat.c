@@ -433,7 +433,7 @@ static cama_err run(const gotmpl *t, const gochat_request *q, const gnode *root,
     put(d, "ThinkLevel", gval_string(given(q->think_level)));
     put(d, "IsThinkSet", gval_bool(q->think >= 0));
     gval_sort(d->entries, d->n);
-    gexec_opts o = {.root = root, .now_s = q->now_s};
+    gexec_opts o = {.root = root, .now_s = q->now_s, .limits = q->limits};
     o.data.type = &gotmpl_any_map;
     o.data.u.m.entries = d->entries;
     o.data.u.m.n = d->n;

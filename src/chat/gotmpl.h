@@ -22,7 +22,8 @@ void gotmpl_close(gotmpl *t);
  * "suffix", "messages", "thinking"): case does not count. */
 bool gotmpl_uses(const gotmpl *t, const char *identifier);
 
-/* As tmpl_render; data becomes dot and $. */
+/* As tmpl_render (its depth: GOTMPL_MAX_DEPTH when 0); data becomes dot and $. Numbers of the
+ * data are float64, as Go reads JSON. */
 cama_err gotmpl_render(const gotmpl *t, const json_value *data, int64_t now_s,
                        const tmpl_limits *limits, buf *out, err_info *err);
 
@@ -35,6 +36,7 @@ typedef struct gochat_request {
     int think;                   /* -1: not set, 0, 1 */
     const char *think_level;     /* "" or low, medium, high, max */
     int64_t now_s;
+    const tmpl_limits *limits; /* of each turn; NULL: those of gotmpl_render */
 } gochat_request;
 
 cama_err gochat_render(const gotmpl *t, const gochat_request *q, buf *out, err_info *err);
