@@ -1,6 +1,7 @@
 # tests/unit/test_<room>_<topic>.c, likewise in kern/ and golden/: one cmocka program a file, linked
 # with that room and what it is linked with; the room `cama` is src/cama.c and all below it.
-# A name that ends in _fault gets tests/fault.c too: allocations that fail on demand (tests/fault.h).
+# A name that ends in _fault gets tests/fault.c too: allocations that fail on demand (tests/fault.h);
+# one that ends in _iofault tests/iofault.c: file operations that do (tests/iofault.h).
 # tests/fuzz/fuzz_<room>_<topic>.c: a libFuzzer target with -DCAMA_FUZZ=ON, and in every other build
 # a program that replays tests/fuzz/corpus/<room>_<topic>/.
 # Each test has the label of its folder: ctest -L kern.
@@ -11,7 +12,7 @@ enable_testing()
 pkg_check_modules(CMOCKA QUIET IMPORTED_TARGET cmocka)
 add_library(test_base INTERFACE)
 file(GLOB support_files CONFIGURE_DEPENDS tests/*.c) # what any test may use beside test.h
-list(FILTER support_files EXCLUDE REGEX "/fault\\.c$")
+list(FILTER support_files EXCLUDE REGEX "/(io)?fault\\.c$")
 if(support_files)
     add_library(test_support STATIC ${support_files})
     target_include_directories(test_support PUBLIC tests)
@@ -28,7 +29,10 @@ endif()
 
 set(fault_wrapped malloc calloc realloc posix_memalign aligned_alloc strdup strndup mmap
     pthread_create)
+set(iofault_wrapped open read write fsync rename mkdir rmdir unlink symlink stat lstat fstat flock
+    opendir readdir)
 list(TRANSFORM fault_wrapped PREPEND "-Wl,--wrap=")
+list(TRANSFORM iofault_wrapped PREPEND "-Wl,--wrap=")
 
 # Which rooms a file may use is decided by its name: test_tok_bpe.c links room_tok.
 function(cama_room_of file prefix out)
@@ -63,13 +67,14 @@ foreach(file IN LISTS test_files)
     endif()
     add_executable(${name} ${file})
     target_link_libraries(${name} PRIVATE ${room} test_base)
-    if(name MATCHES "_fault$")
+    if(name MATCHES "_((io)?fault)$")
+        set(kind ${CMAKE_MATCH_1})
         if(APPLE) # its linker cannot wrap symbols
             set_target_properties(${name} PROPERTIES EXCLUDE_FROM_ALL ON)
             continue()
         endif()
-        target_sources(${name} PRIVATE tests/fault.c)
-        target_link_options(${name} PRIVATE ${fault_wrapped})
+        target_sources(${name} PRIVATE tests/${kind}.c)
+        target_link_options(${name} PRIVATE ${${kind}_wrapped})
     endif()
     get_filename_component(label ${file} DIRECTORY)
     get_filename_component(label ${label} NAME)

@@ -19,14 +19,19 @@ typedef struct store_rig {
     arena rig_arena;
 } store_rig;
 
-static inline void rig_open(store_rig *r)
+static inline void rig_open_in(store_rig *r, const char *folder)
 {
     err_info err = {0};
-    (void)snprintf(r->root, sizeof r->root, "/tmp/cama-store-XXXXXX");
+    (void)snprintf(r->root, sizeof r->root, "%s/cama-store-XXXXXX", folder);
     assert_non_null(mkdtemp(r->root));
     arena_init(&r->rig_arena, (size_t)1 << 28);
     if (store_open(r->root, &r->s, &err))
         fail_msg("%s", err.text);
+}
+
+static inline void rig_open(store_rig *r)
+{
+    rig_open_in(r, "/tmp");
 }
 
 static inline void rig_remove_tree(const char *path)

@@ -179,9 +179,10 @@ static cama_err link_in_place(import_job *j, const char *digest, err_info *err)
     cama_err e = CAMA_OK;
     struct stat st;
     (void)pthread_mutex_lock(&j->s->write_lock);
-    /* a blob that is there with all its bytes is as good, and needs nobody to keep the file */
+    /* a blob that is there with all its bytes is as good, and needs nobody to keep the file; what
+     * else is there is of no use to anybody */
     if (lstat(path, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size != j->before.st_size)
-        e = store_file_link(target, j->s->blobs, STORE_BLOB_TEMP, path, err);
+        e = store_file_link(target, path, err);
     else
         (void)utimensat(AT_FDCWD, path, NULL, 0); /* as young as if just written */
     (void)pthread_mutex_unlock(&j->s->write_lock);

@@ -14,8 +14,9 @@
 
 #define TEMP_TRIES 16
 #define RENAME_TRIES 3
+#define LINK_TRIES 3
 #define WRITE_BYTES ((size_t)64 << 20) /* one write; some systems refuse more than 2 GiB */
-/* Where the file system has no locks, and for links, which cannot be locked. */
+/* Where the file system has no locks. */
 #define TEMP_DEAD_AFTER_S 3600
 
 cama_err store_file_error(err_info *err, const char *verb, const char *path)
@@ -296,22 +297,20 @@ void store_temp_drop(store_temp *t)
     t->fd = -1;
 }
 
-cama_err store_file_link(const char *target, const char *folder, const char *prefix,
-                         const char *path, err_info *err)
+cama_err store_file_link(const char *target, const char *path, err_info *err)
 {
-    char temp[STORE_PATH_BYTES];
+    char folder[STORE_PATH_BYTES];
+    folder_of(path, folder);
     cama_err e = store_file_make_folder(folder, err);
     if (e)
         return e;
-    temp_name(folder, prefix, temp);
-    if (symlink(target, temp) != 0)
-        return store_file_error(err, "make the link", temp);
-    e = rename_into(temp, path, err);
-    if (e) {
-        (void)unlink(temp); /* what stays is swept when the store is pruned */
-        return e;
+    for (int i = 0; symlink(target, path) != 0; i++) {
+        if (errno != EEXIST || i == LINK_TRIES)
+            return store_file_error(err, "make the link", path);
+        if (unlink(path) != 0 && errno != ENOENT)
+            return store_file_error(err, "remove", path);
     }
-    return flush_folder_of(path, err);
+    return flush_folder(folder, err);
 }
 
 static bool is_old(const struct stat *st)
@@ -325,7 +324,7 @@ bool store_temp_sweep(const char *path)
     if (lstat(path, &st) != 0)
         return false;
     if (!S_ISREG(st.st_mode))
-        return S_ISLNK(st.st_mode) && is_old(&st) && unlink(path) == 0;
+        return false;
     const int fd = open_retry(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
         return false;

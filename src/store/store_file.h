@@ -48,9 +48,8 @@ cama_err store_temp_write(store_temp *t, const void *bytes, size_t n, err_info *
 cama_err store_temp_commit(store_temp *t, const char *path, err_info *err);
 void store_temp_drop(store_temp *t); /* accepts what is gone already */
 
-/* A symbolic link, in one step also over something that is there. prefix as above. */
-cama_err store_file_link(const char *target, const char *folder, const char *prefix,
-                         const char *path, err_info *err);
+/* A symbolic link; whatever is there is removed for it. */
+cama_err store_file_link(const char *target, const char *path, err_info *err);
 
 /* Removes a temporary file when nobody writes it any more. */
 bool store_temp_sweep(const char *path);

@@ -127,16 +127,10 @@ static cama_err compare_parts(void *user, const model_name *name, const char *pa
     return CAMA_OK;
 }
 
-static void skip_bad(void *user, const char *text)
-{
-    (void)user; /* what cannot be read has no say in how a name is spelled */
-    (void)text;
-}
-
 cama_err store_canonical(const store *s, const model_name *name, model_name *out, err_info *err)
 {
     casing c = {.name = *name};
-    const store_visit v = {.on_manifest = compare_parts, .on_bad = skip_bad, .user = &c};
+    const store_visit v = {.on_manifest = compare_parts, .user = &c};
     const cama_err e = store_walk(s, &v, err);
     if (e)
         return e;

@@ -27,12 +27,13 @@ static cama_err tell_bad(walk *w, const char *path, const char *why)
     return CAMA_OK;
 }
 
-static bool is_folder(const walk *w, const struct dirent *entry)
+/* 1, 0, or -1: it cannot be said, see errno. */
+static int is_folder(const walk *w, const struct dirent *entry)
 {
     if (entry->d_type == DT_DIR || entry->d_type == DT_REG)
         return entry->d_type == DT_DIR;
     struct stat st; /* a link to a folder is as good as one */
-    return stat(w->path, &st) == 0 && S_ISDIR(st.st_mode);
+    return stat(w->path, &st) == 0 ? S_ISDIR(st.st_mode) : -1;
 }
 
 static bool is_wanted(const walk *w, name_part part, const char *text)
@@ -45,13 +46,24 @@ static bool is_wanted(const walk *w, name_part part, const char *text)
     return strcasecmp(name_part_of(&only, part), text) == 0;
 }
 
+static cama_err unreadable(walk *w)
+{
+    if (errno == ENOENT || errno == ENOTDIR) /* removed meanwhile, or a store without models */
+        return CAMA_OK;
+    if (!w->v->on_bad || errno == ENOMEM)
+        return store_file_error(w->err, "read", w->path);
+    return tell_bad(w, w->path, strerror(errno));
+}
+
 static cama_err walk_level(walk *w, name_part part);
 
 /* w->path names the entry. */
 static cama_err visit(walk *w, name_part part, const struct dirent *entry)
 {
     const size_t n = strlen(entry->d_name);
-    const bool folder = is_folder(w, entry);
+    const int folder = is_folder(w, entry);
+    if (folder < 0)
+        return unreadable(w);
     if (folder != (part != NAME_TAG))
         return CAMA_OK; /* a stray file between folders, a folder among manifests */
     if (!name_part_valid(part, entry->d_name, n))
@@ -78,15 +90,6 @@ static cama_err visit_entry(walk *w, name_part part, const struct dirent *entry)
     w->n_path = n_path;
     w->path[n_path] = '\0';
     return e;
-}
-
-static cama_err unreadable(walk *w)
-{
-    if (errno == ENOENT || errno == ENOTDIR) /* removed meanwhile, or a store without models */
-        return CAMA_OK;
-    if (!w->v->on_bad || errno == ENOMEM)
-        return store_file_error(w->err, "read the folder", w->path);
-    return tell_bad(w, w->path, strerror(errno));
 }
 
 static cama_err walk_level(walk *w, name_part part)

@@ -508,11 +508,7 @@ static void test_prune_temps(void **state)
     assert_int_equal(blob_writer_append(b, "hello", 5, NULL), CAMA_OK);
     rig_write_file(dead_blob, "half");
     rig_write_file(rig_path(&r, "manifests/" STORE_MANIFEST_TEMP "00"), "{");
-    const char *dead_link =
-        rig_path(&r, "blobs/" STORE_BLOB_TEMP "ff112233445566778899aabbccddeeff");
-    assert_int_equal(symlink("/nowhere", dead_link), 0);
-    rig_make_old(dead_link, 7200);
-    assert_int_equal(rig_count_temps(&r), 4);
+    assert_int_equal(rig_count_temps(&r), 3);
     assert_int_equal(store_prune(r.s, 0, NULL, NULL), CAMA_OK);
     assert_int_equal(rig_count_temps(&r), 1);
     assert_int_equal(blob_writer_commit(b, NULL, NULL, NULL), CAMA_OK);
