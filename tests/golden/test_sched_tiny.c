@@ -174,6 +174,89 @@ static void converse(const bench *b, const char *name, const job *first)
         fail_msg("%s: the second turn is another behind a cached one", name);
 }
 
+/* What the engine gave for the tokens of one job, in their order. */
+typedef struct heard {
+    engine_cand best[64];
+    float logsumexp[64];
+    size_t n;
+} heard;
+static heard *listener;
+
+static cama_err listen(engine *e, engine_ticket t, engine_outs *out, err_info *err)
+{
+    const cama_err fail = nat_engine.collect(e, t, out, err);
+    for (size_t i = 0; !fail && i < out->n; i++) {
+        assert_true(listener->n < TEST_COUNT(listener->best));
+        listener->best[listener->n] = out->out[i].cand[0];
+        listener->logsumexp[listener->n++] = out->out[i].logsumexp;
+    }
+    return fail;
+}
+
+enum { CUT_CTX = 24, CUT_KEEP = 3, CUT_PREDICT = 48 };
+
+/* A greedy answer to these ids; out hears. */
+static void answer(const bench *b, uint32_t n_batch, job *j, const sched_job_def *how, heard *out)
+{
+    engine_vt vt = nat_engine;
+    vt.collect = listen;
+    sched_opts o = {
+        .vt = &vt,
+        .engine = b->engine,
+        .vocab = b->vocab,
+        .n_vocab = b->n_vocab,
+        .n_embd = model_get_info(b->desc)->n_embd,
+        .n_ctx = N_CTX,
+        .n_batch = n_batch,
+        .causal = true,
+    };
+    sched_job_def d = *how;
+    sched *s;
+    sched_job_id id;
+    err_info err = {0};
+    d.ids = j->prompt;
+    d.n_id = j->n_prompt;
+    d.sample = sample_params_init();
+    d.sample.temperature = 0;
+    d.sink = (stream_sink){j, on_text, NULL, NULL, on_done, on_fail};
+    listener = out;
+    out->n = 0;
+    check(sched_open(&o, &s, &err), &err);
+    check(sched_submit(s, &d, &id, &err), &err);
+    run(s);
+    sched_close(s);
+}
+
+/* After a full context was cut, every logit is what a prompt of the remaining tokens gives. */
+static void cut_context(const bench *b, const char *name, uint32_t n_batch)
+{
+    static heard cut, again;
+    job all = {.n_prompt = 10};
+    job part;
+    for (size_t i = 0; i < all.n_prompt; i++)
+        all.prompt[i] = (int32_t)(i * 11 % b->n_vocab);
+    const sched_job_def how = {
+        .n_predict = CUT_PREDICT, .n_ctx = CUT_CTX, .shift = true, .n_keep = CUT_KEEP};
+    answer(b, n_batch, &all, &how, &cut);
+    assert_int_equal(cut.n, CUT_PREDICT);
+    assert_int_equal(all.n_id, all.n_prompt + CUT_PREDICT);
+    part = all;
+    for (size_t i = 0; i < cut.n; i++) {
+        answer(b, 64, &part, &(sched_job_def){.n_predict = 1}, &again);
+        assert_int_equal(again.n, 1);
+        if (memcmp(&again.best[0], &cut.best[i], sizeof again.best[0]) != 0 ||
+            memcmp(&again.logsumexp[0], &cut.logsumexp[i], sizeof(float)) != 0)
+            fail_msg("%s: token %zu of a cut context has other logits", name, i);
+        part.prompt[part.n_prompt++] = all.ids[all.n_prompt + i];
+        if (part.n_prompt <= CUT_CTX)
+            continue;
+        const size_t n_drop = (CUT_CTX - CUT_KEEP) / 2;
+        memmove(part.prompt + CUT_KEEP, part.prompt + CUT_KEEP + n_drop,
+                (part.n_prompt - CUT_KEEP - n_drop) * sizeof *part.prompt);
+        part.n_prompt -= n_drop;
+    }
+}
+
 static void test_model(const char *name, kern_form form)
 {
     static job alone[N_JOB];
@@ -208,6 +291,8 @@ static void test_model(const char *name, kern_form form)
     print_message("%s: %u tokens of prompts were cached\n", name, n_cached);
     sched_close(s);
     converse(&b, name, &alone[0]);
+    cut_context(&b, name, 64);
+    cut_context(&b, name, 4);
     engine_stat stat;
     nat_engine.stat(b.engine, &stat);
     assert_int_equal(stat.n_seq_alive, 0);

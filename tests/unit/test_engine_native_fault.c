@@ -17,7 +17,12 @@ static cama_err run(void *arg, err_info *err)
     o.n_ctx = 64;
     o.n_batch = 8;
     o.n_thread = 3;
+    o.n_kv_max = 1024;
     cama_err fail = nat_engine.open(arg, &o, &e, err);
+    if (!fail)
+        fail = nat_engine.grow(e, 512, err);
+    if (!fail)
+        nat_engine.set_threads(e, 2, 0);
     if (!fail)
         fail = nat_engine.seq_fork(e, -1, 0, &seq);
     if (!fail)

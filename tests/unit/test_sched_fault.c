@@ -47,6 +47,10 @@ static cama_err submit(sched *s, job *j, size_t n_prompt, int32_t n_predict, err
         .n_predict = n_predict,
         .stop = stop,
         .n_stop = 2,
+        .logprobs = n_prompt % 2, /* and a context that is cut, for which ids must grow */
+        .n_top_logprob = 3,
+        .n_ctx = n_predict > 50 ? 40 : 0,
+        .shift = n_predict > 50,
         .sink = {j, on_text, NULL, NULL, on_done, on_fail},
     };
     return sched_submit(s, &d, &j->id, err);
@@ -146,7 +150,7 @@ static cama_err whole_life(void *arg, err_info *err)
     job j[3];
     cama_err e = sched_open(&o, &s, err);
     for (int k = 0; !e && k < 3; k++) {
-        e = submit(s, &j[k], 20 + (size_t)k, 5, err);
+        e = submit(s, &j[k], 20 + (size_t)k, k == 1 ? 100 : 5, err);
         if (!e)
             run_all(s);
         if (!e && j[k].n_fail) {
