@@ -294,8 +294,11 @@ static inline void fake_orders(fake_runner *r, const wire_frame *f)
 static inline void fake_pong(fake_runner *r, const wire_frame *f)
 {
     char head[128];
+    size_t n_blocked = 0;
+    for (size_t i = 0; i < r->n_held; i++)
+        n_blocked += r->held[i].left > 0 && r->held[i].credit <= 0;
     r->n_ping++;
-    r->steps += !r->stuck;
+    r->steps += !r->stuck && (r->n_held == 0 || n_blocked < r->n_held);
     (void)snprintf(head, sizeof head, "{\"n\":%lld,\"steps\":%u,\"running\":%zu}",
                    (long long)wire_int(f, "n", 0), r->steps, r->n_held);
     fake_send(r, WIRE_PONG, 0, head, NULL, 0);

@@ -268,6 +268,7 @@ void pool_credit(pool *p, pool_job_id id, size_t n)
         if (t->credit >= POOL_CREDIT_STEP) { /* not a frame for every token */
             pool_send(t->runner, WIRE_CREDIT, id, "{\"bytes\":%llu}",
                       (unsigned long long)t->credit);
+            t->may_send += (int64_t)t->credit;
             t->credit = 0;
         }
     }

@@ -154,12 +154,25 @@ static pool_event_type event_of(wire_type t)
     }
 }
 
+/* A job had a larger context than was planned: the runner has grown. */
+static void note_context(pool_runner *r, int64_t n_ctx)
+{
+    if (n_ctx <= (int64_t)r->n_ctx || n_ctx > UINT32_MAX)
+        return;
+    if (r->n_ctx) {
+        const double kv = (double)r->plan.kv * (double)n_ctx / r->n_ctx;
+        const uint64_t more = kv < 1e18 ? (uint64_t)kv - r->plan.kv : 0;
+        r->plan.kv += more;
+        r->plan.total += more;
+    }
+    r->n_ctx = (uint32_t)n_ctx;
+}
+
 static void finish(pool *p, pool_task *t, const wire_frame *f)
 {
     pool_runner *r = t->runner;
-    const int64_t n_ctx = wire_int(f, "n_ctx", 0);
-    if (f->type == WIRE_DONE && n_ctx > (int64_t)r->n_ctx && n_ctx <= UINT32_MAX)
-        r->n_ctx = (uint32_t)n_ctx;
+    if (f->type == WIRE_DONE)
+        note_context(r, wire_int(f, "n_ctx", 0));
     pool_tasks_remove(&r->tasks, t);
     pool_task_unregister(p, t);
     pool_slot_finished(r->slot);
@@ -182,6 +195,8 @@ bool pool_job_frame(pool_runner *r, const wire_frame *f, err_info *err)
         return false;
     }
     t->has_begun = true;
+    if (f->type == WIRE_TEXT || f->type == WIRE_THINK)
+        t->may_send -= (int64_t)f->n_data;
     if (is_last)
         finish(p, t, f);
     pool_unlock(p);

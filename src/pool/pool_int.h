@@ -77,6 +77,7 @@ typedef struct pool_task {
     uint64_t load_ns, queue_ns; /* set when it starts */
     uint64_t cancel_ns;         /* [lock] when it was canceled, or 0 */
     uint64_t credit;            /* [lock] granted by the reader and not sent yet */
+    int64_t may_send;           /* [lock] bytes of text that the runner may still send */
     bool is_sent;               /* [lock] the JOB frame is on its way */
     bool has_begun;             /* [lock] a frame of it has come */
     err_info err;               /* ENDED: OK is DONE */

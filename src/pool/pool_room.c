@@ -123,8 +123,11 @@ static void step_runner(pool *p, pool_slot *s, uint64_t now_ns)
         pool_task_claim(p, s->waiting.first, r);
     r->is_closed = r->is_closed || r->unload_asked || p->is_draining;
     if (pool_runner_is_idle(r)) {
-        if (r->is_closed || now_ns >= r->expires_ns)
-            pool_runner_quit(r);
+        if (!r->is_closed && now_ns < r->expires_ns)
+            return;
+        pool_log(p, POOL_INFO, "%s leaves: %s", r->source->model.name,
+                 r->is_closed ? "it was told to" : "its keep-alive is over");
+        pool_runner_quit(r);
     } else if (p->is_closing) {
         pool_runner_kill(r, NULL);
     }

@@ -200,12 +200,22 @@ static verdict on_ready(pool_runner *r, const wire_frame *f, err_info *err)
     return GO_ON;
 }
 
+/* Jobs that may stand still because their readers do. A reader that keeps up leaves them far more
+ * than a step of credit. */
+static int64_t n_stalled(const pool_runner *r)
+{
+    int64_t n = 0;
+    for (const pool_task *t = r->tasks.first; t; t = t->next)
+        n += t->may_send < POOL_CREDIT_STEP;
+    return n;
+}
+
 static void on_pong(pool_runner *r, const wire_frame *f)
 {
     const uint64_t steps = count_in(f, "steps");
     const uint64_t rows = count_in(f, "rows");
     r->pong_ns = clock_now_ns();
-    if (steps != r->pong_steps || rows != r->pong_rows || wire_int(f, "running", 0) <= 0)
+    if (steps != r->pong_steps || rows != r->pong_rows || wire_int(f, "running", 0) <= n_stalled(r))
         r->move_ns = r->pong_ns;
     r->pong_steps = steps;
     r->pong_rows = rows;

@@ -41,6 +41,7 @@ cama_err pool_task_new(const pool *p, const pool_job *job, pool_task **out, err_
     if (t->keep_ns < 0)
         t->keep_ns = POOL_KEEP_FOREVER;
     t->submit_ns = clock_now_ns();
+    t->may_send = WIRE_CREDIT_BYTES;
     t->only_load = !job->head;
     if (!t->only_load) {
         t->n_head = job->n_head;

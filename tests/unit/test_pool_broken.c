@@ -194,6 +194,23 @@ static void test_a_long_job_that_moves_is_left_alone(void **state)
     rig_close();
 }
 
+static void test_a_reader_that_stops_is_no_hang(void **state)
+{
+    (void)state;
+    const pool_opts o = quick(800, 30000);
+    rig_open(&o);
+    rig_model("a", "");
+    seen *s = rig_submit("a", "{\"do\":\"flood\",\"n\":300000}");
+    rig_wait(&s->n_text, WIRE_CREDIT_BYTES / FAKE_PIECE);
+    fake_sleep_ms(2500);
+    assert_int_equal(s->n_bytes, WIRE_CREDIT_BYTES);
+    pool_credit(rig.pool, s->id, WIRE_CREDIT_BYTES);
+    rig_done(s);
+    assert_int_equal(s->n_bytes, 300000);
+    assert_int_equal(rig_field("a", "restarts"), 0);
+    rig_close();
+}
+
 static void test_a_cancel_that_is_not_heard_ends_the_runner(void **state)
 {
     (void)state;
@@ -289,6 +306,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_refusal_is_told_to_all_who_waited),
         cmocka_unit_test(test_a_hang_is_seen_and_ended),
         cmocka_unit_test(test_a_long_job_that_moves_is_left_alone),
+        cmocka_unit_test(test_a_reader_that_stops_is_no_hang),
         cmocka_unit_test(test_a_cancel_that_is_not_heard_ends_the_runner),
         cmocka_unit_test(test_a_runner_killed_while_idle_is_replaced),
         cmocka_unit_test(test_no_crash_loop),
