@@ -13,11 +13,15 @@
 
 /* ---- what a change leaves unused ---- */
 
-/* The manifest that a change replaces or removes. One that cannot be read has no blobs that we
- * know of: prune finds them. */
-static bool read_old(const store *s, const model_name *name, arena *a, store_model *out)
+/* The manifest that a change replaces or removes. One that is not there or cannot be read
+ * (*out_known is false) has no blobs that we know of: prune finds them. */
+static cama_err read_old(const store *s, const model_name *name, arena *a, store_model *out,
+                         bool *out_known, err_info *err)
 {
-    return store_read_manifest(s, name, a, out, NULL, NULL, NULL) == CAMA_OK;
+    err_info why = {0};
+    const cama_err e = store_read_manifest(s, name, a, out, NULL, NULL, &why);
+    *out_known = e == CAMA_OK;
+    return e == CAMA_ERR_NOMEM ? err_set(err, e, "%s", why.text) : CAMA_OK;
 }
 
 static cama_err remove_if_unused(store *s, const store_refs *refs, const char *digest,
@@ -150,9 +154,11 @@ static cama_err write_locked(write_job *j, err_info *err)
     cama_err e = check_blobs(j, err);
     if (!e)
         e = store_canonical(j->s, j->name, &name, err);
+    bool replaces = false;
+    if (!e && !j->keep_unused)
+        e = read_old(j->s, &name, &j->job_arena, &old, &replaces, err);
     if (e)
         return e;
-    const bool replaces = !j->keep_unused && read_old(j->s, &name, &j->job_arena, &old);
     buf_init(&b, STORE_MAX_MANIFEST);
     e = store_manifest_encode(&j->config, j->layers, j->n_layer, &b, err);
     if (!e)
@@ -198,9 +204,11 @@ static cama_err copy_locked(store *s, const model_name *from, const model_name *
     if (e || name_compare(&source, &target) == 0)
         return e;
     e = store_read_manifest(s, &source, a, &m, &text, &n, err);
+    bool replaces = false;
+    if (!e)
+        e = read_old(s, &target, a, &old, &replaces, err);
     if (e)
         return e;
-    const bool replaces = read_old(s, &target, a, &old);
     e = write_manifest(s, &target, text, n, err);
     if (!e && replaces)
         (void)remove_unused(s, &old, NULL); /* the copy is written; prune finds what is left */
@@ -238,9 +246,11 @@ static cama_err remove_locked(store *s, const model_name *name, arena *a, err_in
     store_model old;
     char path[STORE_PATH_BYTES];
     cama_err e = store_lookup(s, name, &found, err);
+    bool known = false;
+    if (!e)
+        e = read_old(s, &found, a, &old, &known, err);
     if (e)
         return e;
-    const bool known = read_old(s, &found, a, &old);
     store_path_manifest(s, &found, path);
     e = store_file_remove(path, err);
     if (e)
