@@ -188,17 +188,18 @@ static enum MHD_Result wait_or_send(exchange *e, struct MHD_Connection *c)
     return answered ? send_reply(e, c) : MHD_YES;
 }
 
-/* Answered before the body: the body is read and dropped, unless the client waits for a word. */
+/* Answered before the body: the body is read and dropped, unless the client waits for a word. A
+ * reply that is queued now, before MHD has the whole request, closes the connection behind it. */
 static enum MHD_Result drop_body(exchange *e, struct MHD_Connection *c)
 {
     const bool has_body = e->head.chunked || e->head.length > 0;
     const bool upload = e->route && (e->route->flags & API_UPLOAD);
-    if (!has_body || e->reply.close || e->head.expects_100 ||
+    if (e->reply.close || (has_body && e->head.expects_100) ||
         (!upload && e->head.length > (uint64_t)2 * API_MAX_BODY))
         return send_reply(e, c);
     e->dropping = true;
     set_phase(e, PHASE_BODY);
-    set_busy(e, true, true);
+    set_busy(e, true, has_body);
     return MHD_YES;
 }
 
