@@ -226,6 +226,8 @@ static inline void *rig_stream_main(void *arg)
     unsigned ms = 0;
     unsigned no_credit = 0;
     (void)sscanf(c->q->body, "%u %u %u %u", &n, &bytes, &ms, &no_credit);
+    bytes = bytes < 16 || bytes > 1 << 20 ? 16 : bytes; /* the body may be half of another's */
+    ms = ms > 5000 ? 5000 : ms;
     char *line = malloc(bytes + 1);
     memset(line, 'x', bytes);
     line[bytes - 1] = '\n';

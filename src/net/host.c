@@ -170,7 +170,7 @@ cama_err net_host_parse(const char *text, net_host *out, err_info *err)
         path.n--;
     bool ok = is_name(name) && path.n < NET_HOST_BYTES;
     for (size_t i = 0; i < path.n; i++)
-        ok = ok && (unsigned char)path.p[i] > ' ' && path.p[i] != 0x7f;
+        ok = ok && (unsigned char)path.p[i] > ' ' && !strchr("\"'<>\\^`{|}\x7f", path.p[i]);
     if (!ok)
         return err_set(err, CAMA_ERR_ARG, "host '%.*s' is not a host name or an address",
                        (int)all.n, all.p);
