@@ -94,13 +94,6 @@ static void word_error(const api_answer *a, const err_info *err, api_problem *p)
     case CAMA_ERR_CONTEXT:
         word_context(a, err, p);
         break;
-    case CAMA_ERR_RUNNER:
-        (void)api_problem_set(p, 500,
-                              "model runner has unexpectedly stopped, this may be due to resource "
-                              "limitations or an internal error, check ollama server logs for "
-                              "details: %s",
-                              err->text);
-        break;
     case CAMA_ERR_TEMPLATE: /* the model's own fault, or the request's template: Ollama says 500 */
         (void)api_problem_set(p, 500, "%s", err->text);
         break;
@@ -247,6 +240,7 @@ static bool refuse_warning(api_answer *a, const pool_event *e)
         return false;
     fail_whole(a, 400, api_text(json_get(e->head, "text")), true);
     a->over = true;
+    api_cancel(a->call);
     return true;
 }
 

@@ -53,6 +53,16 @@ void api_call_gone(api_call *c)
         pool_cancel(c->api->pool, job);
 }
 
+void api_cancel(api_call *c)
+{
+    (void)pthread_mutex_lock(&c->lock);
+    c->canceled = true;
+    const pool_job_id job = c->job;
+    (void)pthread_mutex_unlock(&c->lock);
+    if (job)
+        pool_cancel(c->api->pool, job);
+}
+
 /* What the client takes is JSON around the text; the job gets back the same share of its text. */
 void api_call_taken(api_call *c, size_t n)
 {
@@ -95,11 +105,11 @@ cama_err api_submit(api_call *c, const pool_job *job, err_info *err)
         return e;
     (void)pthread_mutex_lock(&c->lock);
     c->job = id;
-    const bool gone = c->gone;
+    const bool unwanted = c->gone || c->canceled;
     const size_t early = c->early_bytes;
     c->early_bytes = 0;
     (void)pthread_mutex_unlock(&c->lock);
-    if (gone) /* it left before the job had a number to be canceled by */
+    if (unwanted) /* from before the job had a number to be canceled by */
         pool_cancel(c->api->pool, id);
     else if (early)
         pool_credit(c->api->pool, id, early);

@@ -135,7 +135,7 @@ bool api_base64_ok(const char *text, size_t n, size_t *out_bad)
         else
             digits++;
     }
-    *out_bad = n;
+    *out_bad = pads ? n : n - digits % 4; /* where Go's decoder stands then */
     return (digits + pads) % 4 == 0;
 }
 

@@ -37,6 +37,7 @@ struct api_call {
     atomic_uint n_ref; /* acquire and release: the last one frees */
     pthread_mutex_t lock;
     bool gone;          /* lock: the client left */
+    bool canceled;      /* lock: api_cancel */
     pool_job_id job;    /* lock: 0 while there is none */
     size_t text_bytes;  /* lock: of the job, not yet credited */
     size_t piece_bytes; /* lock: written, not yet taken */
@@ -58,6 +59,8 @@ void api_end(api_call *c);
 void api_owe(api_call *c, size_t n, bool kept);
 /* Submits and remembers the job for api_call_gone. */
 cama_err api_submit(api_call *c, const pool_job *job, err_info *err);
+/* The job is not wanted any more; the call is answered already. */
+void api_cancel(api_call *c);
 
 /* ---- writing: api_write.c ---- */
 
@@ -125,6 +128,10 @@ typedef struct api_struct {
 } api_struct;
 
 #define API_MAX_FIELDS 40
+
+extern const api_struct api_generate_request, api_chat_request_fields, api_embed_request,
+    api_embeddings_request, api_show_request, api_create_request, api_copy_request,
+    api_delete_request, api_v1_chat_request;
 
 /* at[i] is what the body says for fields[i]: of the type that was asked for, or NULL when it is
  * absent or null. */

@@ -229,7 +229,7 @@ cama_err go_duration_parse(const char *text, size_t n, int64_t *out_ns, err_info
         return refuse(TERM_INVALID, all, s, err);
     uint64_t sum = 0;
     while (s.p < s.end) {
-        const char *unit_text = NULL;
+        const char *unit_text = s.p; /* until a unit is found: a null pointer takes no offset */
         size_t n_unit = 0;
         const term_result r = scan_term(&s, &sum, &unit_text, &n_unit);
         if (r)
