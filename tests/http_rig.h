@@ -127,6 +127,10 @@ static inline void rig_upload_begin(api_call *c, api_upload **out)
         return;
     }
     api_upload *u = calloc(1, sizeof *u);
+    if (!u) {
+        c->out.reply(c->out.user, 507, NULL, NULL, 0, "", 0);
+        return;
+    }
     u->c = c;
     rig_ref(c);
     *out = u;
@@ -185,9 +189,9 @@ static inline void rig_ps(api_call *c)
 static inline void rig_filled(api_call *c, size_t n)
 {
     char *body = malloc(n);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; body && i < n; i++)
         body[i] = (char)('a' + i % 26);
-    rig_text(c, "application/json; charset=utf-8", body, n);
+    rig_text(c, "application/json; charset=utf-8", body, body ? n : 0);
     free(body);
 }
 
@@ -229,8 +233,11 @@ static inline void *rig_stream_main(void *arg)
     bytes = bytes < 16 || bytes > 1 << 20 ? 16 : bytes; /* the body may be half of another's */
     ms = ms > 5000 ? 5000 : ms;
     char *line = malloc(bytes + 1);
-    memset(line, 'x', bytes);
-    line[bytes - 1] = '\n';
+    if (line) {
+        memset(line, 'x', bytes);
+        line[bytes - 1] = '\n';
+    }
+    n = line ? n : 0;
     const api_header h = {"Cama-Engine", "native"};
     c->out.begin(c->out.user, 200, "application/x-ndjson", &h, 1);
     for (unsigned i = 0; i < n; i++) {
