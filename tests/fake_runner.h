@@ -11,6 +11,7 @@
  *     stuck     as wait, but the engine makes no step             deaf  answers nothing any more
  *     stubborn  as wait, but CANCEL is not heard                  stop  SIGSTOP
  *     die, exit, garbage, badutf8, odd (a VECTOR of 3 bytes), stranger (a frame of another job)
+ *     spill     more text than any credit allows
  *     fail      FAIL with ERR_CONTEXT                             flood "n" bytes, as credit comes
  *     report    a TEXT: "threads T spin S budgets B credits C cancels K pings P n_ctx X"
  */
@@ -213,6 +214,16 @@ static inline void fake_report(fake_runner *r, uint64_t job)
     fake_done(r, job, "stop");
 }
 
+static inline void fake_spill(fake_runner *r, uint64_t job, size_t n)
+{
+    static char text[1 << 20];
+    memset(text, 'x', sizeof text);
+    for (size_t i = 0; i < n; i += sizeof text) {
+        fake_send(r, WIRE_TEXT, job, NULL, text, sizeof text);
+        (void)wire_flush(r->wire, 10000);
+    }
+}
+
 static inline void fake_bad_job(fake_runner *r, const char *what, uint64_t job)
 {
     if (strcmp(what, "die") == 0)
@@ -229,6 +240,8 @@ static inline void fake_bad_job(fake_runner *r, const char *what, uint64_t job)
         fake_send(r, WIRE_VECTOR, job, NULL, "123", 3);
     else if (strcmp(what, "stranger") == 0)
         fake_send(r, WIRE_TEXT, job + 1000, NULL, "x", 1);
+    else if (strcmp(what, "spill") == 0)
+        fake_spill(r, job, (size_t)WIRE_MAX_DATA_DOWN + (2u << 20));
     else
         while (strcmp(what, "deaf") == 0)
             (void)pause();

@@ -180,6 +180,25 @@ static void finish(pool *p, pool_task *t, const wire_frame *f)
     pool_step(p);
 }
 
+/* The job of a frame, under the lock; NULL and *err: the runner may not send it. */
+static pool_task *find_task(pool_runner *r, const wire_frame *f, err_info *err)
+{
+    pool_task *t = pool_task_find(r->pool, f->job);
+    if (!t || t->state != TASK_RUNNING || t->runner != r) {
+        (void)err_set(err, CAMA_ERR_FORMAT, "a frame %s of job %llu, which it does not have",
+                      wire_type_name(f->type), (unsigned long long)f->job);
+        return NULL;
+    }
+    t->has_begun = true;
+    if (f->type == WIRE_TEXT || f->type == WIRE_THINK)
+        t->may_send -= (int64_t)f->n_data;
+    if (t->may_send >= -POOL_MAX_OVERDRAFT)
+        return t;
+    (void)err_set(err, CAMA_ERR_LIMIT, "%lld bytes of text that its reader has no room for",
+                  (long long)-t->may_send);
+    return NULL;
+}
+
 bool pool_job_frame(pool_runner *r, const wire_frame *f, err_info *err)
 {
     if (!is_well_formed(f, err))
@@ -187,16 +206,11 @@ bool pool_job_frame(pool_runner *r, const wire_frame *f, err_info *err)
     const bool is_last = f->type == WIRE_DONE || f->type == WIRE_FAIL;
     pool *p = r->pool;
     pool_lock(p);
-    pool_task *t = pool_task_find(p, f->job);
-    if (!t || t->state != TASK_RUNNING || t->runner != r) {
+    pool_task *t = find_task(r, f, err);
+    if (!t) {
         pool_unlock(p);
-        (void)err_set(err, CAMA_ERR_FORMAT, "a frame %s of job %llu, which it does not have",
-                      wire_type_name(f->type), (unsigned long long)f->job);
         return false;
     }
-    t->has_begun = true;
-    if (f->type == WIRE_TEXT || f->type == WIRE_THINK)
-        t->may_send -= (int64_t)f->n_data;
     if (is_last)
         finish(p, t, f);
     pool_unlock(p);

@@ -38,6 +38,8 @@
 #define POOL_BACKOFF_NS 30000000000ull      /* the first; each further one doubles */
 #define POOL_MAX_BACKOFF_NS 300000000000ull /* the longest */
 #define POOL_CREDIT_STEP (WIRE_CREDIT_BYTES / 4)
+/* Text past its credit that a job may send: rendered prompts know no credit. */
+#define POOL_MAX_OVERDRAFT ((int64_t)WIRE_MAX_DATA_DOWN)
 #define POOL_WHY_BYTES 256
 /* Ollama's words, which clients know. */
 #define POOL_BUSY_TEXT "server busy, please try again.  maximum pending requests exceeded"

@@ -1,6 +1,8 @@
 /* Runners that die, hang, refuse or talk nonsense: their jobs end at once, the next one works. */
 #include "pool_rig.h"
 
+#include <sys/wait.h>
+
 static const char stopped[] =
     "model runner has unexpectedly stopped, this may be due to resource limitations or an internal "
     "error, check ollama server logs for details: ";
@@ -37,6 +39,7 @@ static void test_how_a_runner_ends_in_a_job(void **state)
         {"{\"do\":\"badutf8\"}", "a frame TEXT whose 2 bytes are no UTF-8"},
         {"{\"do\":\"odd\"}", "a frame VECTOR of 3 bytes"},
         {"{\"do\":\"stranger\"}", "a frame TEXT of job"},
+        {"{\"do\":\"spill\"}", ""},
     };
     rig_open(NULL);
     rig_model("a", "");
@@ -292,6 +295,63 @@ static void test_closing_with_jobs_everywhere(void **state)
     rig_close();
 }
 
+#ifdef __linux__
+/* The state letter of a process; 0: there is none. */
+static char process_state(pid_t pid)
+{
+    char path[64];
+    char text[512];
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *f = fopen(path, "r");
+    if (!f)
+        return 0;
+    const size_t n = fread(text, 1, sizeof text - 1, f);
+    (void)fclose(f);
+    text[n] = '\0';
+    const char *at = strrchr(text, ')');
+    return at && at[1] == ' ' ? at[2] : 0;
+}
+
+static void serve_until_killed(int fd)
+{
+    rig_open(NULL);
+    rig_model("a", "");
+    seen *s = rig_submit("a", "{\"do\":\"deaf\"}"); /* not even end-of-file reaches it */
+    while (rig_field("a", "running") != 1)
+        fake_sleep_ms(1);
+    (void)s;
+    fake_sleep_ms(50);
+    const pid_t pid = (pid_t)rig_field("a", "pid");
+    rig_remove_dir();
+    if (write(fd, &pid, sizeof pid) != (ssize_t)sizeof pid)
+        _exit(1);
+    for (;;)
+        (void)pause();
+}
+
+static void test_no_orphan_after_kill_9(void **state)
+{
+    (void)state;
+    int fd[2];
+    assert_int_equal(pipe(fd), 0);
+    const pid_t server = fork();
+    if (server == 0)
+        serve_until_killed(fd[1]);
+    assert_true(server > 0);
+    pid_t runner = 0;
+    assert_int_equal(read(fd[0], &runner, sizeof runner), sizeof runner);
+    assert_int_not_equal(process_state(runner), 0);
+    assert_int_equal(kill(server, SIGKILL), 0);
+    assert_int_equal(waitpid(server, NULL, 0), server);
+    char c = 'R';
+    for (int i = 0; i < 100 && (c = process_state(runner)) && c != 'Z'; i++)
+        fake_sleep_ms(10);
+    assert_true(c == 0 || c == 'Z');
+    (void)close(fd[0]);
+    (void)close(fd[1]);
+}
+#endif
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "runner") == 0)
@@ -312,6 +372,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_no_crash_loop),
         cmocka_unit_test(test_a_finished_job_ends_the_count),
         cmocka_unit_test(test_closing_with_jobs_everywhere),
+#ifdef __linux__ /* elsewhere a child that reads nothing is not killed with its parent */
+        cmocka_unit_test(test_no_orphan_after_kill_9),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

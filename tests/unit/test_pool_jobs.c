@@ -177,6 +177,66 @@ static void test_text_waits_for_the_reader(void **state)
     rig_close();
 }
 
+/* A sink that calls the pool from inside: cancels what it hears, and submits the next job. */
+typedef struct chain {
+    pthread_mutex_t lock; /* for left */
+    int left;
+    pool_job_id id;
+} chain;
+
+static void chain_event(void *user, const pool_event *e);
+
+static void chain_submit(chain *c, pool_job_id *out)
+{
+    char path[128];
+    rig_path("a", path);
+    const char *const paths[] = {path};
+    const pool_model m = {.key = "a", .name = "a", .paths = paths, .n_path = 1};
+    static const char head[] = "{\"do\":\"wait\"}";
+    const pool_job j = {.model = &m,
+                        .head = head,
+                        .n_head = sizeof head - 1,
+                        .keep_alive_ns = POOL_KEEP_DEFAULT,
+                        .sink = {c, chain_event}};
+    assert_int_equal(pool_submit(rig.pool, &j, out, NULL), CAMA_OK);
+}
+
+static void chain_event(void *user, const pool_event *e)
+{
+    chain *c = user;
+    if (e->type == POOL_TEXT)
+        pool_cancel(rig.pool, c->id);
+    if (e->type != POOL_DONE)
+        return;
+    char list[4096];
+    rig_list(list, sizeof list);
+    (void)pthread_mutex_lock(&c->lock);
+    const bool more = --c->left > 0;
+    (void)pthread_mutex_unlock(&c->lock);
+    if (more)
+        chain_submit(c, &c->id);
+}
+
+static void test_a_sink_may_call_the_pool(void **state)
+{
+    (void)state;
+    rig_open(NULL);
+    rig_model("a", "");
+    chain c = {.left = 100};
+    assert_int_equal(pthread_mutex_init(&c.lock, NULL), 0);
+    chain_submit(&c, &c.id);
+    int left = 1;
+    for (int i = 0; left && i < RIG_PATIENCE_S * 100; i++) {
+        fake_sleep_ms(10);
+        (void)pthread_mutex_lock(&c.lock);
+        left = c.left;
+        (void)pthread_mutex_unlock(&c.lock);
+    }
+    assert_int_equal(left, 0);
+    rig_close();
+    (void)pthread_mutex_destroy(&c.lock);
+}
+
 static long reported(const char *key, const char *word)
 {
     seen *s = rig_submit(key, "{\"do\":\"report\"}");
@@ -329,6 +389,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_running_job_is_canceled_by_its_runner),
         cmocka_unit_test(test_cancel_at_any_moment),
         cmocka_unit_test(test_text_waits_for_the_reader),
+        cmocka_unit_test(test_a_sink_may_call_the_pool),
         cmocka_unit_test(test_busy_runners_share_the_cores),
         cmocka_unit_test(test_the_list_says_what_is_loaded),
         cmocka_unit_test(test_drain_lets_jobs_end_and_takes_no_new_ones),
