@@ -30,7 +30,7 @@ endif()
 set(fault_wrapped malloc calloc realloc posix_memalign aligned_alloc strdup strndup mmap
     pthread_create)
 set(iofault_wrapped open read write fsync rename mkdir rmdir unlink symlink stat lstat fstat flock
-    opendir readdir)
+    ioctl opendir readdir)
 list(TRANSFORM fault_wrapped PREPEND "-Wl,--wrap=")
 list(TRANSFORM iofault_wrapped PREPEND "-Wl,--wrap=")
 

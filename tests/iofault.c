@@ -3,7 +3,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdarg.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,6 +41,7 @@ int __wrap_stat(const char *path, struct stat *st);
 int __wrap_lstat(const char *path, struct stat *st);
 int __wrap_fstat(int fd, struct stat *st);
 int __wrap_flock(int fd, int how);
+int __wrap_ioctl(int fd, unsigned long request, ...);
 DIR *__wrap_opendir(const char *path);
 struct dirent *__wrap_readdir(DIR *d);
 
@@ -50,6 +53,7 @@ static struct {
     bool dirty[MAX_FD]; /* written and not flushed */
     size_t unflushed;
     bool folder_unflushed;
+    bool can_clone;
 } state;
 
 /* Whether this operation must fail; errno is then set. */
@@ -169,6 +173,36 @@ int __wrap_flock(int fd, int how)
     return must_fail(false) ? -1 : __real_flock(fd, how);
 }
 
+static int clone_by_copy(int from, int to)
+{
+    char bytes[65536];
+    off_t at = 0;
+    for (;;) {
+        const ssize_t got = pread(from, bytes, sizeof bytes, at);
+        if (got <= 0)
+            return (int)got;
+        if (pwrite(to, bytes, (size_t)got, at) != got)
+            return -1;
+        at += got;
+    }
+}
+
+int __wrap_ioctl(int fd, unsigned long request, ...)
+{
+    va_list args;
+    va_start(args, request);
+    const int from = va_arg(args, int); /* FICLONE is the only one that our code asks for */
+    va_end(args);
+    if (must_fail(true))
+        return -1;
+    if (!state.can_clone) {
+        errno = EOPNOTSUPP;
+        return -1;
+    }
+    set_dirty(fd, true);
+    return clone_by_copy(from, fd);
+}
+
 DIR *__wrap_opendir(const char *path)
 {
     return must_fail(false) ? NULL : __real_opendir(path);
@@ -207,4 +241,9 @@ size_t iofault_unflushed(void)
 bool iofault_folder_unflushed(void)
 {
     return state.folder_unflushed;
+}
+
+void iofault_can_clone(bool can)
+{
+    state.can_clone = can;
 }

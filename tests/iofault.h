@@ -24,6 +24,8 @@ typedef enum iofault_mode {
 void iofault_arm(iofault_mode mode, size_t k, int error);
 /* Nothing fails any more. True if the k-th operation came. */
 bool iofault_disarm(void);
+/* From now on the file system shares blocks (FICLONE succeeds; by copying), or does not. */
+void iofault_can_clone(bool can);
 /* Renames of a file with unflushed bytes since iofault_arm. */
 size_t iofault_unflushed(void);
 /* Whether the last rename or mkdir was not followed by a flush of a folder. */

@@ -54,6 +54,14 @@ static cama_err import_copy(store_rig *r, err_info *err)
     return store_blob_import(r->s, imported, false, NULL, NULL, digest, err);
 }
 
+static cama_err import_clone(store_rig *r, err_info *err)
+{
+    iofault_can_clone(true);
+    const cama_err e = import_copy(r, err);
+    iofault_can_clone(false);
+    return e;
+}
+
 static cama_err import_link(store_rig *r, err_info *err)
 {
     char digest[STORE_DIGEST_BYTES];
@@ -121,6 +129,7 @@ static const scenario scenarios[] = {
     {"put a blob", prepare_none, put, "abcabcabc"},
     {"put a blob that is there", prepare_none, put, "abcabcabc"},
     {"copy a file in", prepare_none, import_copy, big_text},
+    {"clone a file", prepare_none, import_clone, big_text},
     {"link a file", prepare_none, import_link, big_text},
     {"create a model", prepare_two, create_new, NULL},
     {"create over a model", prepare_two, create_over, NULL},
