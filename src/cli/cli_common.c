@@ -9,9 +9,14 @@
 
 static bool pipe_closed; /* by the reader of standard output, which is no news to anyone */
 
+bool cli_pipe_closed(const cama_error *err)
+{
+    return err->code == CAMA_ERR_IO && pipe_closed;
+}
+
 int cli_fail(const cama_error *err)
 {
-    if (err->code == CAMA_ERR_IO && pipe_closed)
+    if (cli_pipe_closed(err))
         return CLI_PIPE_CLOSED;
     fprintf(stderr, "cama: %s\n", err->text);
     return err->code == CAMA_ERR_CANCELED ? CLI_INTERRUPTED : CLI_FAILED;

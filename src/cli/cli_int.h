@@ -14,12 +14,24 @@ int cli_logits(cli_args *args);
 int cli_tokenize(cli_args *args);
 int cli_detokenize(cli_args *args);
 int cli_show(cli_args *args);
+int cli_show_model(cli_args *args);
+int cli_serve(cli_args *args);
+int cli_create(cli_args *args);
+int cli_list(cli_args *args);
+int cli_ps(cli_args *args);
+int cli_stop(cli_args *args);
+int cli_cp(cli_args *args);
+int cli_rm(cli_args *args);
+/* `cama --version`: what the server says, too. */
+int cli_server_version(void);
 int cli_embed(cli_args *args);
 /* Questions from the terminal until /bye; the model is the session's from here on. */
 int cli_repl(cli_args *args, cama_model *m);
 
 /* "cama: text" on standard error; gives the exit status. */
 int cli_fail(const cama_error *err);
+/* Whether the error is that the reader of standard output left. */
+bool cli_pipe_closed(const cama_error *err);
 /* "text; remedy", for errors whose remedy the door knows and the room below does not. */
 void cli_name_remedy(cama_error *err, const char *remedy);
 /* A warning of the library, on standard error; for cama_model_opts.on_warning. */

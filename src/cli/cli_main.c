@@ -5,61 +5,109 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/cli_int.h"
+#include "cli/cli_server.h"
 
-static int print_help(cli_command c)
+static int print_text(cama_err (*write)(cli_command c, buf *out), cli_command c)
 {
     buf out;
     buf_init(&out, 1 << 20);
     cama_error err = {.code = CAMA_OK};
-    cama_err e = cli_write_help(c, &out);
+    cama_err e = write(c, &out);
     if (e)
-        (void)buf_error(&out, "the help", &err); /* gives e again, and its text */
+        (void)buf_error(&out, "the text", &err); /* gives e again, and its text */
     else
         e = cli_print(out.data, out.n, &err);
     buf_done(&out);
     return e ? cli_fail(&err) : CLI_OK;
 }
 
-static int help(const cli_args *args)
+/* As Ollama has it: told on standard error, and no failure. */
+static int help_unknown(const char *topic)
 {
-    if (args->n_pos == 0)
-        return print_help(CLI_N_COMMAND);
-    for (int i = 0; i < CLI_N_COMMAND; i++) {
-        if (!strcmp(args->pos[0], cli_commands[i].name))
-            return print_help((cli_command)i);
-    }
-    fprintf(stderr, "cama: there is no command '%s'; `cama help` lists them\n", args->pos[0]);
-    return CLI_USAGE;
+    buf out;
+    buf_init(&out, 1 << 20);
+    if (!cli_write_help(CLI_N_COMMAND, &out))
+        fprintf(stderr, "Unknown help topic [`%s`]\n%s", topic, out.data);
+    buf_done(&out);
+    return CLI_OK;
 }
 
-static int version(void)
+static int help(const cli_args *args)
+{
+    const cli_command c = args->n_pos ? cli_find_command(args->pos[0]) : CLI_N_COMMAND;
+    if (args->n_pos && c == CLI_N_COMMAND)
+        return help_unknown(args->pos[0]);
+    return print_text(cli_write_help, c);
+}
+
+static int manual(cli_args *args)
+{
+    const cli_command c = args->n_pos ? cli_find_command(args->pos[0]) : CLI_N_COMMAND;
+    if (args->n_pos && c == CLI_N_COMMAND) {
+        fprintf(stderr, "cama: there is no command '%s'; `cama help` lists them\n", args->pos[0]);
+        return CLI_USAGE;
+    }
+    return print_text(cli_write_man, c);
+}
+
+static cama_err write_completion(cli_command c, buf *out)
+{
+    (void)c;
+    return cli_write_completion(out);
+}
+
+static int completion(cli_args *args)
+{
+    return print_text(write_completion, args->command);
+}
+
+static int version(cli_args *args)
 {
     char line[64];
     cama_error err;
     const int n = snprintf(line, sizeof line, "cama version %s\n", cama_version());
+    if (args->verbose)
+        return cli_server_version();
     return cli_print(line, (size_t)n, &err) ? cli_fail(&err) : CLI_OK;
+}
+
+/* Mistakes in a command line that Ollama knows too are told and counted as there. */
+static int refuse(const cli_args *args, const cama_error *err)
+{
+    if (args->mistake_is_ollamas)
+        return server_fail(err);
+    (void)cli_fail(err);
+    return CLI_USAGE;
 }
 
 int cli_main(int argc, char **argv)
 {
     static int (*const commands[CLI_N_COMMAND])(cli_args *args) = {
-        [CLI_RUN] = cli_run,           [CLI_LOGITS] = cli_logits,
-        [CLI_TOKENIZE] = cli_tokenize, [CLI_DETOKENIZE] = cli_detokenize,
-        [CLI_SHOW] = cli_show,         [CLI_EMBED] = cli_embed,
+        [CLI_SERVE] = cli_serve,
+        [CLI_CREATE] = cli_create,
+        [CLI_SHOW] = cli_show,
+        [CLI_RUN] = cli_run,
+        [CLI_STOP] = cli_stop,
+        [CLI_LIST] = cli_list,
+        [CLI_PS] = cli_ps,
+        [CLI_CP] = cli_cp,
+        [CLI_RM] = cli_rm,
+        [CLI_LOGITS] = cli_logits,
+        [CLI_TOKENIZE] = cli_tokenize,
+        [CLI_DETOKENIZE] = cli_detokenize,
+        [CLI_EMBED] = cli_embed,
+        [CLI_MAN] = manual,
+        [CLI_VERSION] = version,
+        [CLI_COMPLETION] = completion,
     };
     (void)setlocale(LC_CTYPE, ""); /* line editing counts characters; without one it counts bytes */
     (void)signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write, told and counted */
     cli_args args;
     cama_error err;
-    if (cli_parse(argc, argv, &args, &err)) {
-        (void)cli_fail(&err);
-        return CLI_USAGE;
-    }
+    if (cli_parse(argc, argv, &args, &err))
+        return refuse(&args, &err);
     if (args.help)
-        return print_help(args.command);
-    if (args.command == CLI_VERSION)
-        return version();
+        return print_text(cli_write_help, args.command);
     if (args.command == CLI_HELP)
         return help(&args);
     return commands[args.command](&args);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/cli_models.h"
 #include "json/json.h"
 
 #define SHOW_MEMORY ((size_t)4 << 30)
@@ -137,6 +138,8 @@ static cama_err show(const cli_args *args, const cama_model *m, cama_error *err)
 
 int cli_show(cli_args *args)
 {
+    if (!models_is_file(args->pos[0]))
+        return cli_show_model(args);
     cama_error err;
     cama_model *m = NULL;
     cama_err e = cli_open(args, CAMA_OPEN_FILE, &m, &err);

@@ -125,20 +125,37 @@ def test_version_and_help(cama):
 
 
 @pytest.mark.parametrize("args, text", [
-    (("rnu",), "there is no command 'rnu'; is 'run' meant?"),
-    (("run", "M", "--temprature", "1"), "is --temperature meant?"),
-    (("run", "M", "--top-p", "2"), "--top-p is '2', must be a number from 0 to 1"),
-    (("run", "M", "--kv-type", "f12"), "--kv-type is 'f12', must be one of f16|f32|bf16|q8_0|q4_0"),
+    (("embed", "M", "x", "--treads", "1"), "is --threads meant?"),
     (("logits", "M", "--tokens", "1"), "--out is missing"),
     (("logits", "M", "--out", "x.npy"), "--tokens is missing"),
     (("logits", "M", "--tokens", "1,x", "--out", "x.npy"), "'x' is no token id"),
-    (("show",), "usage: cama show FILE"),
-    (("help", "rnu"), "there is no command 'rnu'"),
+    (("tokenize",), "usage: cama tokenize FILE TEXT|-"),
 ])
 def test_wrong_command_lines(cama, args, text):
     p = cama(*args)
     assert p.returncode == 2 and p.stdout == b""
     assert text in p.stderr.decode()
+
+
+@pytest.mark.parametrize("args, text", [
+    (("rnu",), 'unknown command "rnu" for "cama"; is "run" meant?'),
+    (("run",), "requires at least 1 arg(s), only received 0"),
+    (("show",), "accepts 1 arg(s), received 0"),
+    (("show", "a", "b"), "accepts 1 arg(s), received 2"),
+    (("list", "--nosuch"), "unknown flag: --nosuch"),
+    (("run", "M", "--temprature", "1"), "unknown flag: --temprature; is --temperature meant?"),
+    (("run", "M", "--top-p", "2"), "--top-p is '2', must be a number from 0 to 1"),
+    (("run", "M", "--kv-type", "f12"), "--kv-type is 'f12', must be one of f16|f32|bf16|q8_0|q4_0"),
+])
+def test_wrong_command_lines_where_ollama_has_the_command(cama, args, text):
+    p = cama(*args)
+    assert p.returncode == 1 and p.stdout == b""
+    assert p.stderr.decode() == f"Error: {text}\n"
+
+
+def test_help_of_what_there_is_not(cama):
+    p = cama("help", "rnu")
+    assert p.returncode == 0 and p.stdout == b"" and p.stderr.startswith(b"Unknown help topic [`rnu`]\n")
 
 
 def test_ids_outside_the_vocabulary(cama, model, tmp_path):

@@ -88,13 +88,16 @@ static void test_mistakes_are_named(void **state)
     static const struct {
         const char *line, *text;
     } cases[] = {
-        {"cama rum m", "there is no command 'rum'; is 'run' meant?"},
-        {"cama xyzzy", "there is no command 'xyzzy'; `cama help` lists them"},
-        {"cama run m --temprature 1",
-         "cama run has no option --temprature; is --temperature meant?"},
-        {"cama run m --xyzzyplugh", "cama run has no option --xyzzyplugh; see `cama help run`"},
-        {"cama show m --seed 1", "cama show has no option --seed; see `cama help show`"},
-        {"cama run m -Z", "cama run has no option -Z; see `cama help run`"},
+        {"cama rum m", "unknown command \"rum\" for \"cama\"; is \"run\" meant?"},
+        {"cama xyzzy", "unknown command \"xyzzy\" for \"cama\""},
+        {"cama run m --temprature 1", "unknown flag: --temprature; is --temperature meant?"},
+        {"cama run m --xyzzyplugh", "unknown flag: --xyzzyplugh"},
+        {"cama show m --seed 1", "unknown flag: --seed"},
+        {"cama run m -Z", "unknown shorthand flag: 'Z' in -Z"},
+        {"cama embed m x --numctx 1", "cama embed has no option --numctx; is --num-ctx meant?"},
+        {"cama embed m x --xyzzyplugh",
+         "cama embed has no option --xyzzyplugh; see `cama help embed`"},
+        {"cama embed m x -Z", "cama embed has no option -Z; see `cama help embed`"},
         {"cama run m --temperature hot", "--temperature is 'hot', must be a number from 0 to 100"},
         {"cama run m --temperature 1e9", "--temperature is '1e9', must be a number from 0 to 100"},
         {"cama run m --temperature nan", "--temperature is 'nan', must be a number from 0 to 100"},
@@ -104,11 +107,22 @@ static void test_mistakes_are_named(void **state)
         {"cama run m --num-ctx 0", "--num-ctx is '0', must be a whole number from 1 to 67108864"},
         {"cama run m --kv-type q9", "--kv-type is 'q9', must be one of f16|f32|bf16|q8_0|q4_0"},
         {"cama run m --max-memory 8X", "--max-memory is '8X', must be a size as 1500, 512M or 8G"},
-        {"cama run m --seed", "--seed needs a value (N)"},
+        {"cama run m --seed", "flag needs an argument: --seed"},
+        {"cama run m -n", "flag needs an argument: 'n' in -n"},
+        {"cama logits m --tokens", "--tokens needs a value (IDS)"},
+        {"cama run m --truncate=perhaps", "--truncate is 'perhaps', must be true or false"},
         {"cama run m --verbose=yes", "--verbose takes no value"},
         {"cama run m --stop=", "--stop is empty, must be a text"},
-        {"cama run", "usage: cama run FILE [PROMPT...]"},
-        {"cama show a b", "cama show: 'b' is one argument too many; usage: cama show FILE"},
+        {"cama run", "requires at least 1 arg(s), only received 0"},
+        {"cama rm", "requires at least 1 arg(s), only received 0"},
+        {"cama show", "accepts 1 arg(s), received 0"},
+        {"cama show a b", "accepts 1 arg(s), received 2"},
+        {"cama cp a", "accepts 2 arg(s), received 1"},
+        {"cama stop", "accepts 1 arg(s), received 0"},
+        {"cama create", "accepts 1 arg(s), received 0"},
+        {"cama tokenize m", "usage: cama tokenize FILE TEXT|-"},
+        {"cama tokenize m a b",
+         "cama tokenize: 'b' is one argument too many; usage: cama tokenize FILE TEXT|-"},
     };
     for (size_t i = 0; i < TEST_COUNT(cases); i++) {
         cli_args a;
@@ -116,6 +130,83 @@ static void test_mistakes_are_named(void **state)
         assert_int_equal(parse(cases[i].line, &a, &err), CAMA_ERR_ARG);
         assert_string_equal(err.text, cases[i].text);
     }
+}
+
+static void test_mistakes_are_counted_as_ollama_does_where_it_has_the_command(void **state)
+{
+    (void)state;
+    cli_args a;
+    err_info err = {0};
+    assert_int_equal(parse("cama run", &a, &err), CAMA_ERR_ARG);
+    assert_true(a.mistake_is_ollamas);
+    assert_int_equal(parse("cama nosuch", &a, &err), CAMA_ERR_ARG);
+    assert_true(a.mistake_is_ollamas);
+    assert_int_equal(parse("cama logits", &a, &err), CAMA_ERR_ARG);
+    assert_false(a.mistake_is_ollamas);
+}
+
+static void test_ollamas_flags(void **state)
+{
+    (void)state;
+    cli_args a;
+    err_info err = {0};
+    assert_int_equal(parse("cama run m --think --hidethinking --keepalive 5m --format json hi "
+                           "--truncate=false --dimensions 4 --nowordwrap --insecure --verbose",
+                           &a, &err),
+                     CAMA_OK);
+    assert_string_equal(a.think, "true");
+    assert_string_equal(a.keepalive, "5m");
+    assert_string_equal(a.format, "json");
+    assert_true(a.hidethinking && a.verbose);
+    assert_int_equal(a.truncate, 0);
+    assert_int_equal(a.dimensions, 4);
+    assert_int_equal(a.n_pos, 2);
+    assert_int_equal(parse("cama run m --think=high hi --truncate", &a, &err), CAMA_OK);
+    assert_string_equal(a.think, "high");
+    assert_int_equal(a.truncate, 1);
+    assert_int_equal(parse("cama run m", &a, &err), CAMA_OK);
+    assert_null(a.think);
+    assert_int_equal(a.truncate, -1);
+    assert_int_equal(parse("cama ls de x", &a, &err), CAMA_OK);
+    assert_int_equal(a.command, CLI_LIST);
+    assert_int_equal(parse("cama start --host 1.2.3.4", &a, &err), CAMA_OK);
+    assert_int_equal(a.command, CLI_SERVE);
+    assert_int_equal(parse("cama show m --system -v", &a, &err), CAMA_OK);
+    assert_true(a.show_system && a.verbose);
+    assert_int_equal(parse("cama create m -f F -q q8_0 --link", &a, &err), CAMA_OK);
+    assert_string_equal(a.file, "F");
+    assert_string_equal(a.quantize, "q8_0");
+    assert_true(a.link);
+}
+
+static void test_what_was_given_is_known(void **state)
+{
+    (void)state;
+    cli_args a;
+    err_info err = {0};
+    assert_int_equal(parse("cama run m --seed 1 --stop a --stop b", &a, &err), CAMA_OK);
+    size_t n = 0;
+    for (size_t i = 0; i < cli_n_option; i++)
+        n += a.given[i];
+    assert_int_equal(n, 2);
+}
+
+static void test_pages_are_made_of_the_table(void **state)
+{
+    (void)state;
+    for (int c = 0; c <= CLI_N_COMMAND; c++) {
+        buf page;
+        buf_init(&page, 1 << 20);
+        assert_int_equal(cli_write_man((cli_command)c, &page), CAMA_OK);
+        assert_true(!strncmp(page.data, ".TH CAMA", 8));
+        assert_null(strstr(page.data, "\n\n")); /* roff shows an empty line */
+        buf_done(&page);
+    }
+    buf script;
+    buf_init(&script, 1 << 20);
+    assert_int_equal(cli_write_completion(&script), CAMA_OK);
+    assert_non_null(strstr(script.data, "--num-ctx"));
+    buf_done(&script);
 }
 
 static void test_parameters(void **state)
@@ -185,6 +276,10 @@ int main(void)
         cmocka_unit_test(test_everything_behind_two_dashes_is_text),
         cmocka_unit_test(test_defaults_are_ollamas),
         cmocka_unit_test(test_mistakes_are_named),
+        cmocka_unit_test(test_mistakes_are_counted_as_ollama_does_where_it_has_the_command),
+        cmocka_unit_test(test_ollamas_flags),
+        cmocka_unit_test(test_what_was_given_is_known),
+        cmocka_unit_test(test_pages_are_made_of_the_table),
         cmocka_unit_test(test_parameters),
         cmocka_unit_test(test_ids),
         cmocka_unit_test(test_help_names_every_option),
