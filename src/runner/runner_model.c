@@ -1,0 +1,338 @@
+/* From LOAD to READY: the one model of this process. */
+#include "runner/runner_int.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+#define MAX_LOAD_STRINGS ((size_t)1 << 20)
+#define DEFAULT_CTX 4096
+#define DEFAULT_BATCH 512
+#define N_RUNNING 64 /* answers together, as far as the budget of tokens goes */
+#define N_CACHED 32  /* finished sequences kept for prompts that begin alike */
+#define N_QUEUE 4096 /* serve bounds what waits; the inputs of embed jobs are here too */
+#define PROGRESS_BYTES ((uint64_t)256 << 20) /* read between two PROGRESS frames */
+
+/* ---- LOAD ---- */
+
+static cama_err read_choices(runner *r, const wire_frame *f, err_info *err)
+{
+    const char *kv = wire_str(f, "kv_type", "");
+    const char *activations = wire_str(f, "activations", "");
+    const char *weights = wire_str(f, "weights", "");
+    if (!load_kv_type(*kv ? kv : "f16", &r->eo.k_type))
+        return err_set(err, CAMA_ERR_ARG, "kv_type '%s' is unknown", kv);
+    r->eo.v_type = r->eo.k_type;
+    if (!strcmp(activations, "f32"))
+        r->eo.activations = KERN_F32;
+    else if (*activations && strcmp(activations, "int8") != 0)
+        return err_set(err, CAMA_ERR_ARG, "activations '%s' are unknown", activations);
+    if (!strcmp(weights, "mapped"))
+        r->place = LOAD_MAPPED;
+    else if (!strcmp(weights, "memory"))
+        r->place = LOAD_MEMORY;
+    else if (*weights && strcmp(weights, "auto") != 0)
+        return err_set(err, CAMA_ERR_ARG, "weights '%s' is unknown", weights);
+    return CAMA_OK;
+}
+
+static uint32_t count_in(const wire_frame *f, const char *key, uint32_t most)
+{
+    const int64_t n = wire_int(f, key, 0);
+    return n <= 0 ? 0 : n > most ? most : (uint32_t)n;
+}
+
+static cama_err read_load(runner *r, const wire_frame *f, err_info *err)
+{
+    const char *name = wire_str(f, "name", "the model");
+    r->name = arena_copy(&r->load_arena, name, strlen(name));
+    if (!r->name)
+        return err_set(err, CAMA_ERR_NOMEM, "runner: no memory for a name");
+    r->eo = engine_opts_init();
+    r->n_ctx = count_in(f, "n_ctx", INT32_MAX);
+    r->n_parallel = count_in(f, "n_parallel", SCHED_MAX_RUNNING);
+    r->eo.n_batch = count_in(f, "n_batch", UINT16_MAX);
+    r->eo.n_thread = count_in(f, "threads", 256);
+    r->eo.max_bytes = (uint64_t)wire_int(f, "max_bytes", 0);
+    if (!r->n_parallel)
+        r->n_parallel = 1;
+    const int64_t n_file = wire_int(f, "files", 0);
+    if (n_file < 1 || (uint64_t)n_file + wire_bool(f, "projector", false) != r->n_fd)
+        return err_set(err, CAMA_ERR_ARG, "LOAD announces %lld files, %zu descriptors came",
+                       (long long)n_file, r->n_fd);
+    return read_choices(r, f, err);
+}
+
+/* ---- the plan ---- */
+
+static void say_why(runner *r, const char *asked)
+{
+    if (*asked) {
+        (void)snprintf(r->why, sizeof r->why, "asked for");
+        return;
+    }
+    size_t at = (size_t)snprintf(r->why, sizeof r->why, "fits best");
+    for (size_t i = 0; engine_at(i); i++) {
+        err_info why = {.text = ""};
+        if (engine_at(i) == r->vt || engine_at(i)->probe(r->desc, &why) > 0)
+            continue;
+        const int n =
+            snprintf(r->why + at, sizeof r->why - at, "; %s: %s", engine_at(i)->name, why.text);
+        at += n > 0 && (size_t)n < sizeof r->why - at ? (size_t)n : 0;
+    }
+}
+
+/* Address space for the longest sequence, memory for what LOAD asks: an engine that can grow takes
+ * jobs with a larger num_ctx later. */
+static void choose_sizes(runner *r)
+{
+    const model_info *info = model_get_info(r->desc);
+    const uint32_t trained = info->n_ctx_train ? info->n_ctx_train : DEFAULT_CTX;
+    if (!r->n_ctx)
+        r->n_ctx = DEFAULT_CTX;
+    if (r->n_ctx > trained)
+        r->n_ctx = trained;
+    r->is_whole = !info->causal || info->pooling != PLAN_POOL_NONE;
+    r->eo.n_ctx = r->n_ctx;
+    r->eo.n_seq = r->n_parallel;
+    if (!r->eo.n_batch)
+        r->eo.n_batch = DEFAULT_BATCH;
+    if (!r->vt->grow)
+        return;
+    r->eo.n_seq = N_RUNNING > r->n_parallel ? N_RUNNING : r->n_parallel;
+    r->eo.n_kv = (uint64_t)r->n_parallel * r->n_ctx;
+    if (!r->is_whole)
+        r->eo.n_ctx = trained;
+    r->eo.n_kv_max = (uint64_t)r->n_parallel * r->eo.n_ctx;
+}
+
+static void put_plan(const runner *r, buf *out)
+{
+    const engine_bytes *b = &r->planned;
+    const model_info *info = model_get_info(r->desc);
+    (void)buf_printf(out, /* failures stick */
+                     "{\"weights\":%" PRIu64 ",\"kv\":%" PRIu64 ",\"scratch\":%" PRIu64
+                     ",\"total\":%" PRIu64 ",\"available\":%" PRIu64
+                     ",\"n_ctx\":%u,\"n_ctx_fits\":%u,\"n_ctx_train\":%u,\"engine\":\"%s\","
+                     "\"why\":",
+                     b->weights, b->kv, b->scratch, b->total, b->available, r->n_ctx, b->n_ctx_fits,
+                     info->n_ctx_train, r->vt->name);
+    (void)json_write_string(r->why, strlen(r->why), out);
+}
+
+static cama_err plan_load(runner *r, const wire_frame *load, err_info *err)
+{
+    const char *asked = wire_str(load, "engine", "");
+    cama_err e = read_load(r, load, err);
+    if (!e)
+        e = gguf_open_fds(r->fds, (size_t)wire_int(load, "files", 0), r->name, &r->file, err);
+    if (!e)
+        e = model_open(r->file, &r->desc, err);
+    if (!e)
+        e = load_engine(r->desc, asked, &r->vt, err);
+    if (e)
+        return e;
+    say_why(r, asked);
+    choose_sizes(r);
+    e = load_plan(r->vt, r->desc, &r->eo, wire_int(load, "n_batch", 0) > 0, &r->planned, err);
+    if (!e && wire_bool(load, "projector", false))
+        runner_log(r, RUNNER_WARNING, "the projector is not used: images are not supported yet");
+    return e;
+}
+
+/* What REFUSE says beside code and text, where it is a matter of memory. */
+static void send_refuse(runner *r, const err_info *err)
+{
+    buf head;
+    buf_init(&head, WIRE_MAX_HEAD_UP);
+    (void)wire_put_err(&head, err); /* failures stick */
+    if (err->code == CAMA_ERR_NO_FIT && head.n) {
+        head.n--; /* the bracket */
+        (void)buf_printf(&head,
+                         ",\"n_ctx\":%u,\"n_ctx_fits\":%u,\"total\":%" PRIu64
+                         ",\"available\":%" PRIu64 "}",
+                         r->n_ctx, r->planned.n_ctx_fits, r->planned.total, r->planned.available);
+    }
+    runner_send_head(r, WIRE_REFUSE, 0, &head);
+}
+
+cama_err runner_model_plan(runner *r)
+{
+    err_info err;
+    json_value *said = NULL;
+    arena_init(&r->load_arena, MAX_LOAD_STRINGS);
+    cama_err e = json_parse(r->load_head, strlen(r->load_head), &r->load_arena, &said, &err);
+    const wire_frame load = {.type = WIRE_LOAD, .head = said};
+    if (!e)
+        e = plan_load(r, &load, &err);
+    if (e) {
+        send_refuse(r, &err);
+        return e;
+    }
+    buf head;
+    buf_init(&head, WIRE_MAX_HEAD_UP);
+    put_plan(r, &head);
+    (void)buf_putc(&head, '}');
+    runner_send_head(r, WIRE_PLAN, 0, &head);
+    return CAMA_OK;
+}
+
+/* ---- loading ---- */
+
+typedef struct progress {
+    runner *r;
+    uint64_t done, all, told;
+} progress;
+
+static void more_read(void *user, size_t n)
+{
+    progress *p = user;
+    p->done += n;
+    if (p->done - p->told < PROGRESS_BYTES && p->done < p->all)
+        return;
+    p->told = p->done;
+    char head[96];
+    const int n_head =
+        snprintf(head, sizeof head, "{\"done\":%" PRIu64 ",\"all\":%" PRIu64 "}", p->done, p->all);
+    const wire_out f = {.type = WIRE_PROGRESS, .head = head, .n_head = (size_t)n_head};
+    runner_send(p->r, &f);
+}
+
+static cama_err place_weights(runner *r, err_info *err)
+{
+    progress p = {.r = r, .all = gguf_file_bytes(r->file)};
+    const filemap_watch watch = {.more = more_read, .user = &p};
+    const cama_err e = load_weights(r->file, &r->planned, r->place, &watch, &r->in_memory, err);
+    if (!e && err->code)
+        runner_log(r, RUNNER_WARNING, "the weights stay mapped: %s", err->text);
+    return e;
+}
+
+static cama_err open_sched(runner *r, err_info *err)
+{
+    const model_info *info = model_get_info(r->desc);
+    const sched_opts so = {
+        .vt = r->vt,
+        .engine = r->engine,
+        .vocab = r->vocab,
+        .n_vocab = info->n_vocab,
+        .n_embd = info->n_embd,
+        .n_ctx = r->eo.n_ctx,
+        .n_batch = r->eo.n_batch,
+        .n_running = r->eo.n_seq < r->eo.n_batch ? r->eo.n_seq : r->eo.n_batch,
+        .n_queue = N_QUEUE,
+        .n_cached = N_CACHED,
+        .causal = info->causal,
+        .pooled = info->pooling != PLAN_POOL_NONE,
+    };
+    sched *s = NULL;
+    const cama_err e = sched_open(&so, &s, err);
+    runner_lock(r); /* the reader looks */
+    r->sched = s;
+    runner_unlock(r);
+    return e;
+}
+
+static cama_err open_model(runner *r, err_info *err)
+{
+    if (r->start_max_bytes)
+        r->eo.max_bytes = r->start_max_bytes;
+    cama_err e = load_vocab(r->file, &r->vocab, err);
+    if (!e)
+        e = place_weights(r, err);
+    if (!e)
+        e = r->vt->open(r->desc, &r->eo, &r->engine, err);
+    if (!e)
+        e = open_sched(r, err);
+    return e;
+}
+
+static void put_text(buf *out, const char *key, const char *text)
+{
+    (void)buf_printf(out, ",\"%s\":", key); /* failures stick */
+    (void)json_write_string(text, strlen(text), out);
+}
+
+void runner_model_ready(runner *r)
+{
+    const model_info *info = model_get_info(r->desc);
+    const tok_str bos = tok_text(r->vocab, tok_specials(r->vocab)->bos);
+    const char *kv = load_kv_name(r->eo.k_type);
+    engine_stat stat;
+    gguf_str s;
+    r->vt->stat(r->engine, &stat);
+    buf head;
+    buf_init(&head, WIRE_MAX_HEAD_UP);
+    put_plan(r, &head);
+    put_text(&head, "device", stat.device);
+    put_text(&head, "activations", stat.activations ? stat.activations : "");
+    put_text(&head, "kv_type", kv ? kv : "");
+    put_text(&head, "weights_in", r->in_memory ? "memory" : "mapped");
+    put_text(&head, "arch", info->arch);
+    put_text(&head, "pooling", load_pool_name(info->pooling));
+    put_text(&head, "template",
+             gguf_get_str(r->file, RUNNER_TEMPLATE_KEY, &s, NULL) == CAMA_OK ? "jinja" : "");
+    put_text(&head, "sandbox", "none");
+    (void)buf_printf(&head,
+                     ",\"n_embd\":%u,\"n_vocab\":%u,\"can_generate\":%s,\"embeds\":%s,"
+                     "\"load_ns\":%" PRIu64 ",\"bos\":",
+                     info->n_embd, info->n_vocab, info->causal ? "true" : "false",
+                     r->is_whole ? "true" : "false", r->load_ns);
+    (void)json_write_string(bos.n ? bos.text : "", bos.n, &head);
+    (void)buf_putc(&head, '}');
+    runner_send_head(r, WIRE_READY, 0, &head);
+}
+
+cama_err runner_model_open(runner *r)
+{
+    const uint64_t start_ns = clock_now_ns();
+    err_info err = {.code = CAMA_OK};
+    const cama_err e = open_model(r, &err);
+    if (e) {
+        send_refuse(r, &err);
+        return e;
+    }
+    r->n_kv = r->vt->grow ? r->eo.n_kv : UINT64_MAX;
+    r->load_ns = clock_now_ns() - start_ns;
+    return CAMA_OK;
+}
+
+cama_err runner_make_room(runner *r, uint32_t n_ctx, err_info *err)
+{
+    if (n_ctx <= r->n_kv)
+        return CAMA_OK;
+    const uint64_t all = (uint64_t)n_ctx * r->n_parallel;
+    cama_err e = sched_grow(r->sched, all, err);
+    uint64_t got = all;
+    if (e && all > n_ctx) {
+        got = n_ctx;
+        e = sched_grow(r->sched, got, err);
+    }
+    if (!e) {
+        r->n_kv = got;
+        runner_log(r, RUNNER_INFO, "room for %" PRIu64 " tokens now, for a num_ctx of %u", got,
+                   n_ctx);
+    }
+    return e;
+}
+
+void runner_model_close(runner *r)
+{
+    sched_close(r->sched);
+    if (r->engine)
+        r->vt->close(r->engine);
+    tmpl_close(r->tmpl);
+    gotmpl_close(r->gotmpl);
+    free(r->go_source);
+    tok_close(r->vocab);
+    model_close(r->desc);
+    gguf_close(r->file);
+    arena_done(&r->load_arena);
+    free(r->load_head);
+    for (size_t i = 0; i < r->n_fd; i++)
+        (void)close(r->fds[i]); /* only read from */
+}
