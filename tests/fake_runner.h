@@ -4,7 +4,8 @@
  * shall do before LOAD stands in FAKE_HELLO (silent, exit, garbage, version, early). The rest is in
  * the "weights" file, words with values:
  *     total 1000  available 5000  n_ctx 512  (PLAN)      load_ms 50  progress 1 (frames meanwhile)
- *     plan die|garbage|silent|refuse|nofit|fd            load die|garbage|silent|refuse|nofit|twice
+ *     plan die|stop|garbage|silent|refuse|nofit|fd
+ *     load die|stop|garbage|silent|refuse|nofit|twice
  * and in a JOB's head: {"do": ...}
  *     echo      a TEXT of "text", n times ("n"), then DONE        none  DONE at once
  *     wait      nothing until CANCEL, or a job with {"do":"release"}
@@ -113,6 +114,8 @@ static inline bool fake_misbehave(fake_runner *r, const char *how)
 {
     if (strcmp(how, "die") == 0)
         (void)raise(SIGKILL);
+    else if (strcmp(how, "stop") == 0)
+        (void)raise(SIGSTOP);
     else if (strcmp(how, "garbage") == 0)
         fake_garbage();
     else if (strcmp(how, "refuse") == 0)

@@ -51,6 +51,9 @@ void pool_log(pool *p, pool_level level, const char *fmt, ...)
     va_start(args, fmt);
     (void)err_vset(&line, CAMA_OK, fmt, args); /* gives the code back */
     va_end(args);
+    for (char *c = line.text; *c; c++)
+        if (*c == '\n')
+            *c = ' '; /* nobody writes lines of somebody else's */
     p->o.log(p->o.user, level, line.text);
 }
 

@@ -38,11 +38,6 @@ void pool_tell_end(const pool_task *t)
 
 /* ---- a job begins ---- */
 
-static void begin_work(pool_runner *r)
-{
-    r->pong_ns = r->move_ns = r->ping_ns = clock_now_ns();
-}
-
 /* The job that was just sent, or could not be; t may have ended meanwhile. */
 static void after_send(pool *p, pool_job_id id, const err_info *err)
 {
@@ -70,7 +65,7 @@ static void send_job(pool *p, pool_task *t)
 {
     pool_runner *r = t->runner;
     if (r->tasks.n == 0)
-        begin_work(r);
+        pool_runner_watch(r);
     t->state = TASK_RUNNING;
     pool_tasks_add(&r->tasks, t);
     char *head = t->head;

@@ -24,6 +24,7 @@
 #include <pthread.h>
 #include <sys/types.h>
 
+#include "base/workers.h"
 #include "pool/pool.h"
 #include "wire/wire.h"
 
@@ -31,9 +32,9 @@
 #define POOL_MAX_PLANNING 4               /* processes that plan or wait for room */
 #define POOL_MAX_QUEUE_BYTES (1ull << 30) /* of heads and data of tasks that wait */
 #define POOL_HELLO_NS 10000000000ull
-#define POOL_QUIT_NS 5000000000ull /* from QUIT to the end of the process */
-#define POOL_SPIN_US 2000          /* of a runner that is alone at work */
-#define POOL_N_FAIL 3              /* so many failures within POOL_FAIL_NS, and it backs off */
+#define POOL_QUIT_NS 5000000000ull   /* from QUIT to the end of the process */
+#define POOL_SPIN_US WORKERS_SPIN_US /* of a runner that is alone at work */
+#define POOL_N_FAIL 3                /* so many failures within POOL_FAIL_NS, and it backs off */
 #define POOL_FAIL_NS 60000000000ull
 #define POOL_BACKOFF_NS 30000000000ull      /* the first; each further one doubles */
 #define POOL_MAX_BACKOFF_NS 300000000000ull /* the longest */
@@ -238,6 +239,8 @@ void pool_send(pool_runner *r, wire_type type, pool_job_id job, const char *fmt,
     ERR_PRINTF(4, 5);
 void pool_runner_go(pool_runner *r);   /* START */
 void pool_runner_quit(pool_runner *r); /* QUIT */
+/* From now on it must answer and move. */
+void pool_runner_watch(pool_runner *r);
 /* SIGKILL; fmt NULL: nobody needs it any more, else the reason that its jobs are told. */
 void pool_runner_kill(pool_runner *r, const char *fmt, ...) ERR_PRINTF(2, 3);
 bool pool_runner_is_idle(const pool_runner *r);

@@ -59,13 +59,19 @@ static uint64_t bytes_for(const pool_runner *r)
     return p->o.max_bytes > others ? p->o.max_bytes - others : 1;
 }
 
+void pool_runner_watch(pool_runner *r)
+{
+    r->alive_ns = r->pong_ns = r->move_ns = r->ping_ns = clock_now_ns();
+}
+
 void pool_runner_go(pool_runner *r)
 {
     log_plan(r);
     const uint64_t max_bytes = bytes_for(r);
     r->state = RUNNER_LOADING;
     r->holds_memory = true;
-    r->start_ns = r->alive_ns = clock_now_ns();
+    r->start_ns = clock_now_ns();
+    pool_runner_watch(r);
     pool_send(r, WIRE_START, 0, "{\"max_bytes\":%llu}", (unsigned long long)max_bytes);
 }
 

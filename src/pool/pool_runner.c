@@ -14,6 +14,7 @@
 #define MAX_LOAD_HEAD (64u << 10)
 #define MAX_READY_BYTES (64u << 20) /* of READY's tree */
 #define GRACE_MS 1000               /* from end-of-file, or REFUSE, to the end of the process */
+#define MAX_COUNT (1ull << 53)      /* sums of so many never overflow */
 
 /* What a frame means for the one who reads. */
 typedef enum verdict {
@@ -113,7 +114,7 @@ static verdict on_hello(pool_runner *r, const wire_frame *f, err_info *err)
     if (wire_int(f, "version", 0) != WIRE_VERSION)
         return garbage(err, f, "of another version of the wire");
     r->state = RUNNER_PLANNING;
-    r->alive_ns = clock_now_ns();
+    pool_runner_watch(r);
     r->load_n_ctx = 0;
     for (const pool_task *t = r->slot->waiting.first; t; t = t->next)
         if (t->n_ctx > r->load_n_ctx)
@@ -127,7 +128,7 @@ static verdict on_hello(pool_runner *r, const wire_frame *f, err_info *err)
     return IT_IS_OVER;
 }
 
-/* A count of the runner's: below 2^53, and never negative. */
+/* A count of the runner's: at most MAX_COUNT, and never negative. */
 static uint64_t count_in(const wire_frame *f, const char *key)
 {
     const int64_t n = wire_int(f, key, 0);
@@ -137,12 +138,13 @@ static uint64_t count_in(const wire_frame *f, const char *key)
 static pool_figures read_figures(const wire_frame *f)
 {
     const uint64_t n_ctx = count_in(f, "n_ctx");
+    const uint64_t available = count_in(f, "available");
     return (pool_figures){
         .weights = count_in(f, "weights"),
         .kv = count_in(f, "kv"),
         .scratch = count_in(f, "scratch"),
         .total = count_in(f, "total"),
-        .available = count_in(f, "available"),
+        .available = available ? available : MAX_COUNT, /* the system does not say */
         .n_ctx = n_ctx < UINT32_MAX ? (uint32_t)n_ctx : UINT32_MAX,
     };
 }
@@ -188,6 +190,7 @@ static verdict on_ready(pool_runner *r, const wire_frame *f, err_info *err)
     }
     r->plan = read_figures(f);
     r->n_ctx = r->plan.n_ctx;
+    r->budget_threads = 0; /* told again: there was nothing to set while it loaded */
     r->weights_in_memory = strcmp(wire_str(f, "weights_in", ""), "memory") == 0;
     r->state = RUNNER_READY;
     r->ready_ns = r->alive_ns = clock_now_ns();

@@ -31,7 +31,8 @@ static uint64_t runner_next_ns(const pool *p, const pool_runner *r)
         return after(r->spawn_ns, POOL_HELLO_NS);
     case RUNNER_PLANNING:
     case RUNNER_LOADING:
-        return after(r->alive_ns, p->o.load_timeout_ns);
+        return earlier(after(r->alive_ns, p->o.load_timeout_ns),
+                       after(r->ping_ns, ping_every_ns(p)));
     case RUNNER_READY:
         if (r->tasks.n)
             return after(r->ping_ns, ping_every_ns(p));
@@ -68,14 +69,32 @@ static double seconds(uint64_t ns)
     return (double)ns / 1e9;
 }
 
-static void check_work(pool *p, pool_runner *r, uint64_t now_ns)
+/* A runner's reading thread answers whatever the others do: one that does not stands still. */
+static void check_answers(pool *p, pool_runner *r, uint64_t now_ns)
 {
     const uint64_t hang_ns = p->o.hang_timeout_ns;
     if (now_ns - r->pong_ns > hang_ns) {
         pool_runner_kill(r, "it did not answer for %.1f s and was killed", seconds(hang_ns));
-        return;
+    } else if (now_ns - r->ping_ns >= ping_every_ns(p)) {
+        r->ping_ns = now_ns;
+        pool_send(r, WIRE_PING, 0, "{\"n\":%llu}", (unsigned long long)++r->n_ping);
     }
-    if (now_ns - r->move_ns > hang_ns) {
+}
+
+static void check_load(pool *p, pool_runner *r, uint64_t now_ns)
+{
+    const uint64_t timeout_ns = p->o.load_timeout_ns;
+    if (now_ns - r->alive_ns >= timeout_ns)
+        pool_runner_kill(r, "loading made no progress for %.1f s", seconds(timeout_ns));
+    else
+        check_answers(p, r, now_ns);
+}
+
+static void check_work(pool *p, pool_runner *r, uint64_t now_ns)
+{
+    const uint64_t hang_ns = p->o.hang_timeout_ns;
+    const bool answers = r->pong_ns >= r->ping_ns;
+    if (answers && now_ns - r->move_ns > hang_ns) {
         pool_runner_kill(r, "its engine made no step for %.1f s and it was killed",
                          seconds(hang_ns));
         return;
@@ -87,10 +106,7 @@ static void check_work(pool *p, pool_runner *r, uint64_t now_ns)
             return;
         }
     }
-    if (now_ns - r->ping_ns >= ping_every_ns(p)) {
-        r->ping_ns = now_ns;
-        pool_send(r, WIRE_PING, 0, "{\"n\":%llu}", (unsigned long long)++r->n_ping);
-    }
+    check_answers(p, r, now_ns);
 }
 
 static void check_runner(pool *p, pool_runner *r, uint64_t now_ns)
@@ -104,7 +120,7 @@ static void check_runner(pool *p, pool_runner *r, uint64_t now_ns)
         break;
     case RUNNER_PLANNING:
     case RUNNER_LOADING:
-        pool_runner_kill(r, "loading made no progress for %.1f s", seconds(p->o.load_timeout_ns));
+        check_load(p, r, now_ns);
         break;
     case RUNNER_LEAVING:
         pool_runner_kill(r, NULL);

@@ -179,6 +179,12 @@ static void test_a_hang_is_seen_and_ended(void **state)
         failed_as(rig_submit("a", cases[i].job), cases[i].how);
         works("a");
     }
+    rig_model("b", "plan stop");
+    failed_as(rig_submit("b", "{}"), "it did not answer for 0.8 s and was killed");
+    rig_model("b", "load stop");
+    failed_as(rig_submit("b", NULL), "it did not answer for 0.8 s and was killed");
+    rig_model("b", "");
+    works("b");
     rig_close();
 }
 
