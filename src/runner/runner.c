@@ -105,9 +105,12 @@ static void on_ping(runner *r, const wire_frame *f)
     runner_lock(r);
     sched *s = r->sched;
     const uint32_t n_prep = r->n_prep;
+    const uint32_t n_submitted = runner_n_submitted(r);
     runner_unlock(r);
     if (s)
         sched_get_stat(s, &stat);
+    if (!stat.n_running && n_submitted) /* a step old: one that hangs in its first step runs too */
+        stat.n_running = 1;
     buf head;
     buf_init(&head, 1024);
     (void)buf_printf(&head, /* failures stick */

@@ -188,6 +188,8 @@ void runner_job_unref(runner_job *j);
 void runner_job_over(runner_job *j);
 /* One more who holds it. */
 void runner_job_ref(runner_job *j);
+/* Under the lock: jobs that the scheduler has. */
+uint32_t runner_n_submitted(const runner *r);
 void runner_job_credit(runner *r, uint64_t id, int64_t bytes);
 void runner_job_cancel(runner *r, uint64_t id);
 /* Remembers the scheduler's number, and cancels it where that was asked meanwhile. */

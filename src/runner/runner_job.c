@@ -49,7 +49,8 @@ static runner_job *make(runner *r, const wire_frame *f)
     j->n_data = f->n_data;
     j->head = copy(f->head_text, f->n_head);
     j->data = copy(f->data, f->n_data);
-    atomic_init(&j->credit, WIRE_CREDIT_BYTES);
+    const int64_t credit = wire_int(f, "credit", WIRE_CREDIT_BYTES);
+    atomic_init(&j->credit, credit > 0 && credit < WIRE_CREDIT_BYTES ? credit : WIRE_CREDIT_BYTES);
     tok_ids_init(&j->uncut, RUNNER_MAX_TEXT);
     tok_ids_init(&j->inputs.ids, RUNNER_MAX_TEXT);
     buf_init(&j->said, RUNNER_MAX_TEXT);
@@ -128,6 +129,14 @@ void runner_job_over(runner_job *j)
         runner_job_unref(j);
     if (leave)
         sched_stop(r->sched);
+}
+
+uint32_t runner_n_submitted(const runner *r)
+{
+    uint32_t n = 0;
+    for (const runner_job *j = r->jobs; j; j = j->next)
+        n += j->parts[0].id != 0;
+    return n;
 }
 
 void runner_job_credit(runner *r, uint64_t id, int64_t bytes)
