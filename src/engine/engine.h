@@ -21,9 +21,11 @@ typedef uint64_t engine_ticket;
 #define ENGINE_SPIN_DEFAULT UINT64_MAX /* of set_threads: as at open */
 
 typedef struct engine_opts {
-    uint32_t n_ctx;    /* tokens of one sequence; 0: the model's own, at most 4096 */
-    uint32_t n_seq;    /* sequences that may run together; >= 1 */
-    uint64_t n_kv;     /* tokens that all of them may hold together; 0: n_seq times n_ctx */
+    uint32_t n_ctx; /* tokens of one sequence; 0: the model's own, at most 4096 */
+    uint32_t n_seq; /* sequences that may run together; >= 1 */
+    uint32_t
+        n_ctx_rope; /* context for which a model with two sets of RoPE factors is read; 0: n_ctx */
+    uint64_t n_kv;  /* tokens that all of them may hold together; 0: n_seq times n_ctx */
     uint64_t n_kv_max; /* what grow may raise that to; address space, no memory; 0: n_kv */
     uint32_t n_batch;  /* most rows of a submit (prefill chunk + decode rows); 0: 512 */
     uint32_t n_thread; /* 0: plat_n_cpu */
@@ -111,6 +113,7 @@ typedef struct engine_stat {
     uint64_t n_token_free;    /* tokens that fit into free pages of the fullest group */
     uint64_t n_kv, n_kv_used; /* tokens: the budget, and in pages that are taken */
     uint32_t page_tokens;     /* room is given out in pages of so many; 0: singly */
+    uint32_t n_seq_room;      /* sequences that can be alive and grow; 0: any number */
     size_t n_room;            /* 0: n_token_free says it all */
     engine_room room[ENGINE_MAX_ROOM];
     char device[96];         /* "cpu: AMD EPYC, 2 threads, avx512-vnni" */

@@ -108,9 +108,11 @@ static bool can_go_on(sched *s)
     bool more = s->steps[0].live || s->steps[1].live;
     for (const sched_job *j = s->running.head; j && !more; j = j->next)
         more = j->state == JOB_RUNNING || (j->state == JOB_PAUSED && stream_ready(j->stream));
-    sched_lock(s);
     /* Jobs that wait behind paused ones cannot go on before something else happens. */
-    more = more || s->incoming.n || (s->waiting.n && !s->running.n);
+    for (const sched_job *j = s->waiting.head; j && !more && !s->running.n; j = j->next)
+        more = sched_may_start(j);
+    sched_lock(s);
+    more = more || s->incoming.n;
     sched_unlock(s);
     return more;
 }

@@ -27,6 +27,7 @@ struct sched_job {
     sched_job_id id;
     sched_kind kind;
     job_state state;
+    bool is_held;         /* waits, and its sink was full when it had to go */
     bool no_reuse, keep;  /* keep: the sequence may be cached when the job is over */
     atomic_bool canceled; /* relaxed: a flag that nothing else is ordered by */
     int32_t *ids;         /* [cap]: prompt, then answer */
@@ -165,6 +166,8 @@ void sched_refuse_asks(sched *s);
 
 /* sched_plan.c */
 void sched_admit(sched *s);
+/* A job that waits, and whose reader does not keep it waiting. */
+bool sched_may_start(const sched_job *j);
 bool sched_is_whole(const sched *s, const sched_job *j); /* must be computed in one step */
 void sched_plan(sched *s, sched_step *step);
 /* Gives back what the engine holds of j. */

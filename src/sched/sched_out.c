@@ -25,25 +25,38 @@ static void fail_all(sched_step *step, const err_info *err)
     undo(step);
 }
 
-/* Sends the youngest job that is not in a step under way back to the queue, when another one can
- * then go on. */
-static bool preempt(sched *s)
+/* Who must go for another to go on: a job whose reader keeps it waiting anyway, else the youngest.
+ * Those in a step under way cannot. */
+static sched_job *victim(const sched *s)
 {
+    sched_job *paused = NULL;
     sched_job *youngest = NULL;
-    uint32_t n = 0;
+    uint32_t n_running = 0;
     for (sched_job *j = s->running.head; j; j = j->next) {
-        if (j->state == JOB_OVER)
+        n_running += j->state == JOB_RUNNING;
+        if (j->state == JOB_OVER || j->in_flight)
             continue;
-        n++;
-        if (!j->in_flight)
+        if (j->state == JOB_PAUSED)
+            paused = j;
+        else
             youngest = j;
     }
-    if (n < 2 || !youngest)
+    if (paused && n_running)
+        return paused;
+    return n_running > 1 ? youngest : NULL;
+}
+
+/* Sends one job back to the queue; false: none can go. */
+static bool preempt(sched *s)
+{
+    sched_job *j = victim(s);
+    if (!j)
         return false;
-    list_remove(&s->running, youngest);
-    sched_drop(s, youngest);
-    youngest->state = JOB_WAITING;
-    list_prepend(&s->waiting, youngest);
+    list_remove(&s->running, j);
+    sched_drop(s, j);
+    j->is_held = j->state == JOB_PAUSED;
+    j->state = JOB_WAITING;
+    list_prepend(&s->waiting, j);
     sched_lock(s);
     s->n_queued++;
     s->stat.n_preempted++;

@@ -91,9 +91,12 @@ static uint64_t will_take(const sched_job *j, const engine_room *r, uint32_t pag
     return (then < most ? then : most) - (now < most ? now : most);
 }
 
-/* Room in every group for j and for those that are let in, but have not read all yet. */
+/* Room in every group for j and for those that are let in, but have not read all yet. A job that
+ * had to go finds none before another has ended: the one for which it went took of its pages. */
 static bool fits(const sched *s, const sched_job *j, const engine_stat *e)
 {
+    if (e->n_seq_room && e->n_seq_alive > e->n_seq_room)
+        return false;
     const engine_room all = {.n_token_free = e->n_token_free, .n_token_seq = UINT32_MAX};
     const engine_room *rooms = e->n_room ? e->room : &all;
     for (size_t i = 0; i < (e->n_room ? e->n_room : 1); i++) {
@@ -172,13 +175,24 @@ static void end_canceled(sched *s)
     }
 }
 
+bool sched_may_start(const sched_job *j)
+{
+    return !j->is_held || stream_ready(j->stream);
+}
+
 void sched_admit(sched *s)
 {
     take_incoming(s);
     end_canceled(s);
     sched_retire(s); /* before the step, which may be long: their room is free for others now */
-    while (s->waiting.head && s->running.n < s->o.n_running && admit(s, s->waiting.head))
-        ;
+    for (sched_job *j = s->waiting.head, *next; j && s->running.n < s->o.n_running; j = next) {
+        next = j->next;
+        if (!sched_may_start(j))
+            continue;
+        j->is_held = false;
+        if (!admit(s, j))
+            break;
+    }
 }
 
 /* ---- the rows of a step ---- */

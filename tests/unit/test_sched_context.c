@@ -298,6 +298,73 @@ static void test_a_whole_text_is_not_kept_out_by_answers(void **state)
     close_sched(s);
 }
 
+static void test_a_stalled_reader_makes_room_for_others(void **state)
+{
+    (void)state;
+    fake_reset();
+    const sched_opts o = fake_sched_opts();
+    sched *s = open_sched(&o);
+    init_job(&two, 0, long_prompt, 30);
+    submit(s, &two);
+    run_all(s);
+    close_sched(s);
+    for (int ahead = 0; ahead < 2; ahead++) {
+        fake_reset();
+        fake.capacity = 150;
+        sched_opts oa = o;
+        oa.ahead = ahead;
+        s = open_sched(&oa);
+        init_job(&one, 0, long_prompt, 30); /* 94 tokens, and then its reader goes for a walk */
+        one.flow = STREAM_PAUSE;
+        submit(s, &one);
+        run_all(s);
+        assert_int_equal(one.n_text, 1);
+        for (int k = 0; k < 3; k++) {
+            init_job(&many[k], k, "others ", 40);
+            submit(s, &many[k]);
+        }
+        run_all(s); /* ends: nothing spins for the one that is away */
+        for (int k = 0; k < 3; k++)
+            assert_int_equal(many[k].n_done, 1);
+        assert_int_equal(one.n_text, 1); /* nothing was told past the pause */
+        sched_stat stat;
+        sched_get_stat(s, &stat);
+        assert_int_equal(stat.n_preempted, 1);
+        assert_int_equal(stat.n_waiting, 1);
+        init_job(&many[3], 3, "later ", 5); /* and who comes later passes it */
+        submit(s, &many[3]);
+        run_all(s);
+        assert_int_equal(many[3].n_done, 1);
+        one.ready = true;
+        one.flow = STREAM_GO;
+        run_all(s);
+        assert_string_equal(one.text, two.text);
+        close_sched(s);
+    }
+}
+
+static void test_want_of_room_does_not_read_prompts_for_ever(void **state)
+{
+    (void)state;
+    static job j[8];
+    size_t n_least = 0;
+    fake_reset();
+    fake.capacity = 480; /* five prompts, but not their answers */
+    const sched_opts o = fake_sched_opts();
+    sched *s = open_sched(&o);
+    for (int k = 0; k < 8; k++) {
+        init_job(&j[k], k, long_prompt, 16);
+        n_least += j[k].def.n_id + 16;
+        submit(s, &j[k]);
+    }
+    run_all(s);
+    for (int k = 0; k < 8; k++)
+        assert_int_equal(j[k].n_done, 1);
+    print_message("%zu rows, %zu at least\n", fake.n_row, n_least);
+    assert_true(fake.n_row < n_least + n_least / 3);
+    close_sched(s);
+}
+
 static void test_prompts_take_of_a_window_what_it_holds(void **state)
 {
     (void)state;
@@ -434,6 +501,8 @@ int main(void)
         cmocka_unit_test(test_probabilities_are_those_of_the_whole_vocabulary),
         cmocka_unit_test(test_answers_go_on_while_a_prompt_is_read),
         cmocka_unit_test(test_a_whole_text_is_not_kept_out_by_answers),
+        cmocka_unit_test(test_a_stalled_reader_makes_room_for_others),
+        cmocka_unit_test(test_want_of_room_does_not_read_prompts_for_ever),
         cmocka_unit_test(test_prompts_take_of_a_window_what_it_holds),
         cmocka_unit_test(test_a_cancelled_job_is_gone_before_the_next_step),
         cmocka_unit_test(test_a_step_has_the_threads_of_its_jobs),

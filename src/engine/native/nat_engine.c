@@ -118,7 +118,7 @@ static cama_err prepare(const model_desc *m, const engine_opts *o, engine **out,
     arena_init(&e->plan_arena, PLAN_MAX_BYTES);
     cama_err fail = set_opts(e, o, err);
     if (!fail) {
-        const model_record_opts record = {.n_ctx = e->opts.n_ctx};
+        const model_record_opts record = {.n_ctx = o->n_ctx_rope ? o->n_ctx_rope : e->opts.n_ctx};
         kern_init(&e->kern, o->cpu & kern_cpu_detect());
         fail = model_record(m, &record, &e->plan_arena, &e->plan, err);
     }
@@ -389,6 +389,7 @@ static void nat_stat(const engine *e, engine_stat *out)
                          .n_seq_alive = kv_n_alive(e->kv),
                          .n_kv = e->opts.n_kv,
                          .page_tokens = KV_PAGE_TOKENS,
+                         .n_seq_room = (uint32_t)e->n_state, /* each has one of its own */
                          .activations = e->opts.activations == KERN_I8 ? "int8" : "f32"};
     put_rooms(e, out);
     (void)snprintf(out->device, sizeof out->device, "cpu: %s, %d thread%s, %s", e->cpu_name,
