@@ -161,6 +161,26 @@ static void keep(api_answer *a, const pool_event *e)
     keep_logprobs(a, json_get(e->head, "logprobs"));
 }
 
+static void on_fail(api_answer *a, const err_info *err)
+{
+    api_problem p;
+    word_error(a, err, &p);
+    if (a->begun)
+        fail_late(a, &p);
+    else
+        fail_whole(a, p.status, p.text, a->loaded && !a->load_only);
+}
+
+/* A piece that cannot be written: an answer with a hole would look like a whole one. */
+static void break_off(api_answer *a, cama_err e)
+{
+    err_info err;
+    (void)err_set(&err, e, "a piece of the answer: %s", cama_err_text(e));
+    on_fail(a, &err);
+    a->over = true;
+    api_cancel(a->call);
+}
+
 static void on_text(api_answer *a, const pool_event *e)
 {
     if (a->render_only || !a->stream) {
@@ -172,10 +192,14 @@ static void on_text(api_answer *a, const pool_event *e)
     buf_init(&piece, API_MAX_REPLY);
     a->dialect->piece(a, e->type, e, &piece);
     a->called = a->called || e->type == POOL_CALLS;
-    if (piece.n || piece.fail)
-        begin(a);
-    api_owe(a->call, e->n_data, piece.n == 0);
-    api_piece(a->call, &piece);
+    if (piece.fail) {
+        break_off(a, piece.fail);
+    } else {
+        if (piece.n)
+            begin(a);
+        api_owe(a->call, e->n_data, piece.n == 0);
+        api_piece(a->call, &piece);
+    }
     buf_done(&piece);
 }
 
@@ -211,26 +235,20 @@ static void finish(api_answer *a)
         e = a->logprobs.fail;
     if (a->stream && !a->load_only && !a->render_only) {
         a->dialect->last(a, &body);
-        begin(a);
-        api_piece(a->call, &body);
-        api_end(a->call);
+        if (body.fail) {
+            break_off(a, body.fail);
+        } else {
+            begin(a);
+            api_piece(a->call, &body);
+            api_end(a->call);
+        }
     } else if (e) {
         fail_whole(a, cama_err_status(e), "the answer is past the limit of a reply", false);
     } else {
         a->dialect->whole(a, &body);
-        api_reply(a->call, 200, a->dialect->whole_type, &body);
+        api_reply_from(a->call, 200, a->dialect->whole_type, a->engine, &body);
     }
     buf_done(&body);
-}
-
-static void on_fail(api_answer *a, const err_info *err)
-{
-    api_problem p;
-    word_error(a, err, &p);
-    if (a->begun)
-        fail_late(a, &p);
-    else
-        fail_whole(a, p.status, p.text, a->loaded && !a->load_only);
 }
 
 /* CAMA_STRICT: what would have been a warning ends the request while it still has a status. */

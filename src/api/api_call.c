@@ -124,9 +124,12 @@ bool api_is_gone(api_call *c)
     return gone;
 }
 
-void api_reply(api_call *c, int status, const char *content_type, buf *body)
+void api_reply_from(api_call *c, int status, const char *content_type, const char *engine,
+                    buf *body)
 {
     static const char no_memory[] = "{\"error\":\"out of memory\"}";
+    const api_header header = {"Cama-Engine", engine};
+    const size_t n_header = engine && *engine ? 1 : 0;
     if (api_is_gone(c)) {
         buf_clear(body);
         return;
@@ -135,9 +138,14 @@ void api_reply(api_call *c, int status, const char *content_type, buf *body)
         c->out.reply(c->out.user, cama_err_status(body->fail), API_JSON_UTF8, NULL, 0, no_memory,
                      sizeof no_memory - 1);
     else
-        c->out.reply(c->out.user, status, content_type, NULL, 0, body->data ? body->data : "",
-                     body->n);
+        c->out.reply(c->out.user, status, content_type, &header, n_header,
+                     body->data ? body->data : "", body->n);
     buf_clear(body);
+}
+
+void api_reply(api_call *c, int status, const char *content_type, buf *body)
+{
+    api_reply_from(c, status, content_type, NULL, body);
 }
 
 void api_reply_empty(api_call *c, int status)
@@ -176,9 +184,10 @@ void api_piece(api_call *c, buf *piece)
 {
     (void)pthread_mutex_lock(&c->lock);
     const bool gone = c->gone;
-    c->piece_bytes += gone ? 0 : piece->n;
+    const bool whole = piece->n && !piece->fail;
+    c->piece_bytes += gone || !whole ? 0 : piece->n;
     (void)pthread_mutex_unlock(&c->lock);
-    if (!gone && piece->n)
+    if (!gone && whole)
         c->out.piece(c->out.user, piece->data, piece->n);
     buf_clear(piece);
 }

@@ -128,7 +128,7 @@ static void reply(embed *e, bool loaded)
     if (e->failed)
         api_fail(e->call, cama_err_status(e->failed), "embedding: %s", cama_err_text(e->failed));
     else
-        api_reply(e->call, 200, API_JSON_UTF8, &body);
+        api_reply_from(e->call, 200, API_JSON_UTF8, e->notes->engine, &body);
     buf_done(&body);
 }
 
@@ -213,8 +213,10 @@ static embed *embed_new(api_call *c, const embed_request *q)
 {
     static const api_dialect none = {.whole_type = API_JSON_UTF8};
     embed *e = calloc(1, sizeof *e);
-    if (!e)
+    if (!e) {
+        api_fail(c, 507, "no memory for vectors");
         return NULL;
+    }
     e->model = q->model;
     e->old = q->old;
     const json_value *in = q->input;

@@ -49,11 +49,14 @@ struct api_call {
 bool api_is_gone(api_call *c);
 /* The whole reply from body, which it empties; a body that failed to be built becomes a 500. */
 void api_reply(api_call *c, int status, const char *content_type, buf *body);
+/* The same with the engine's name in a header; NULL or "": none. */
+void api_reply_from(api_call *c, int status, const char *content_type, const char *engine,
+                    buf *body);
 void api_reply_empty(api_call *c, int status);
 /* {"error":"text"} */
 void api_fail(api_call *c, int status, const char *fmt, ...) ERR_PRINTF(3, 4);
 void api_begin(api_call *c, int status, const char *content_type, const char *engine);
-void api_piece(api_call *c, buf *piece); /* empties it */
+void api_piece(api_call *c, buf *piece); /* empties it; one that failed is not sent */
 void api_end(api_call *c);
 /* A job's event brought n bytes; kept: they stay here, so that the job may send more at once. */
 void api_owe(api_call *c, size_t n, bool kept);

@@ -53,6 +53,7 @@ static void test_generate_whole(void **state)
     rig_call("POST", GENERATE, "{\"model\":\"M\",\"prompt\":\"Hi\",\"stream\":false}");
     assert_int_equal(rig.status, 200);
     assert_string_equal(rig.type, API_JSON_UTF8);
+    assert_string_equal(rig.engine, "native");
     rig_has("{\"model\":\"M\",");
     rig_has("\"response\":\"Hello \\u003cb\\u003e\",\"done\":true,\"done_reason\":\"length\"");
     assert_int_equal(rig.body[rig.n_body - 1], '}');
