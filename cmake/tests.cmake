@@ -82,6 +82,13 @@ foreach(file IN LISTS test_files)
     set_tests_properties(${name} PROPERTIES TIMEOUT 600 LABELS ${label})
 endforeach()
 
+# The pool with real runners: the program beside the test, and what writes it a model.
+if(TARGET test_pool_real AND TARGET cama)
+    add_dependencies(test_pool_real cama)
+    target_link_libraries(test_pool_real PRIVATE room_tok room_quant)
+    target_compile_definitions(test_pool_real PRIVATE TEST_CAMA="$<TARGET_FILE:cama>")
+endif()
+
 file(GLOB fuzz_files CONFIGURE_DEPENDS tests/fuzz/fuzz_*.c)
 foreach(file IN LISTS fuzz_files)
     get_filename_component(name ${file} NAME_WE)
