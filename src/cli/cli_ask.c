@@ -144,7 +144,24 @@ static const json_value *find_runner(const json_value *ps, const ask_opts *o)
     return list && list->n == 1 ? first : NULL;
 }
 
-static void print_memory(const ask_opts *o)
+static void print_memory(const json_value *m)
+{
+    const json_value *bytes = json_get(m, "memory");
+    const json_value *ours = json_get(m, "cama");
+    char text[4][32];
+    const int64_t sizes[4] = {json_whole(m, "size"), json_whole(bytes, "weights"),
+                              json_whole(bytes, "kv"), json_whole(bytes, "scratch")};
+    if (!bytes)
+        return;
+    for (int i = 0; i < 4; i++)
+        cli_format_bytes((uint64_t)sizes[i], text[i], sizeof text[i]);
+    fprintf(stderr, "memory   %s: weights %s (%s), KV %s (%s, context %lld), scratch %s\n", text[0],
+            text[1], json_text(ours, "weights"), text[2], json_text(ours, "kv_type"),
+            (long long)json_whole(m, "context_length"), text[3]);
+}
+
+/* The answer names the engine; what more there is to say of the runner is in /api/ps. */
+static void print_engine(const ask_opts *o, const json_value *last)
 {
     arena a;
     json_value *ps = NULL;
@@ -152,18 +169,11 @@ static void print_memory(const ask_opts *o)
     const server_call c = {.method = "GET", .path = "/api/ps"};
     const cama_err e = server_send(o->server, &c, &a, &ps, NULL, NULL);
     const json_value *m = e ? NULL : find_runner(ps, o);
-    const json_value *bytes = json_get(m, "memory");
-    const json_value *ours = json_get(m, "cama");
-    if (bytes) {
-        char text[4][32];
-        const int64_t sizes[4] = {json_whole(m, "size"), json_whole(bytes, "weights"),
-                                  json_whole(bytes, "kv"), json_whole(bytes, "scratch")};
-        for (int i = 0; i < 4; i++)
-            cli_format_bytes((uint64_t)sizes[i], text[i], sizeof text[i]);
-        fprintf(stderr, "memory   %s: weights %s (%s), KV %s (%s, context %lld), scratch %s\n",
-                text[0], text[1], json_text(ours, "weights"), text[2], json_text(ours, "kv_type"),
-                (long long)json_whole(m, "context_length"), text[3]);
-    }
+    const char *activations = json_text(json_get(m, "cama"), "activations");
+    fprintf(stderr, "\nengine   %s%s%s%s\ndevice   %s\n", json_text(last, "engine"),
+            *activations ? ", " : "", activations, *activations ? " activations" : "",
+            json_text(last, "device"));
+    print_memory(m);
     arena_done(&a);
 }
 
@@ -176,9 +186,7 @@ static void print_figures(const ask_opts *o, const json_value *last)
     const int64_t n = json_whole(last, "eval_count");
     const int64_t prompt_ns = json_whole(last, "prompt_eval_duration");
     const int64_t eval_ns = json_whole(last, "eval_duration");
-    fprintf(stderr, "\nengine   %s\ndevice   %s\n", json_text(last, "engine"),
-            json_text(last, "device"));
-    print_memory(o);
+    print_engine(o, last);
     fprintf(stderr, "prefill  %lld tokens, %.1f tokens/s", (long long)n_read,
             prompt_ns > 0 ? (double)n_read * 1e9 / (double)prompt_ns : 0.0);
     if (cached)
@@ -195,6 +203,7 @@ typedef struct printer {
     ask_result *result;
     bool thinking; /* "Thinking..." was said, and its end was not */
     bool asked;    /* there was a question: its answer ends with an empty line */
+    buf last;      /* the last line of the reply: its figures are told when the request is over */
     cama_error err;
 } printer;
 
@@ -257,11 +266,22 @@ static bool on_line(void *user, const json_value *v)
     if (p->asked && !say(p, "\n\n", 2))
         return false;
     tell_warnings(v);
-    if (p->o->verbose)
-        print_timings(v);
-    if (p->o->figures && p->asked)
-        print_figures(p->o, v);
+    (void)json_write(v, &p->last); /* sticky: then there are no figures */
     return true;
+}
+
+static void tell_figures(const printer *p)
+{
+    arena a;
+    json_value *last = NULL;
+    arena_init(&a, CLI_MAX_REPLY);
+    if (p->last.n && !p->last.fail && !json_parse(p->last.data, p->last.n, &a, &last, NULL)) {
+        if (p->o->verbose)
+            print_timings(last);
+        if (p->o->figures && p->asked)
+            print_figures(p->o, last);
+    }
+    arena_done(&a);
 }
 
 static void put_common(const ask_opts *o, buf *body)
@@ -292,9 +312,13 @@ static cama_err stream(printer *p, const char *path, const buf *body, bool once,
                            .interruptible = true};
     if (e)
         return e;
+    buf_init(&p->last, CLI_MAX_REPLY);
     cli_catch_interrupt(once);
     e = server_send(p->o->server, &c, NULL, NULL, NULL, err);
     cli_release_interrupt();
+    if (!e)
+        tell_figures(p);
+    buf_done(&p->last);
     if (!e && p->err.code) {
         *err = p->err;
         e = p->err.code;
