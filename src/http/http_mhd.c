@@ -167,8 +167,8 @@ static void set_phase(exchange *e, phase p)
     (void)pthread_mutex_unlock(&e->lock);
 }
 
-/* The client of a request that costs something is watched. One that only asks may close its side
- * at once and read on, as `nc -N` does. */
+/* Only what costs something is watched: the others are answered sooner than a watch is set up. MHD
+ * itself takes a half-closed client for gone when it resumes, so nobody may count on that. */
 static void watch_client(exchange *e)
 {
     if (!e->watched && !strcmp(e->method, "POST"))

@@ -462,9 +462,12 @@ static void upload_cut(void **state)
                                  "Content-Length: 100000000\r\n\r\n"));
         if (i % 3)
             assert_true(rig_send_bytes(fd, block, i % 3 == 1 ? 1000 : MIB));
-        if (i >= 3)
-            rig_sleep_us(20000);
+        while (i >= 3 && atomic_load(&rig_s.n_call) == 0) /* its dialect is at work */
+            rig_sleep_us(500);
         close(fd);
+        const uint64_t limit = clock_now_ns() + 5000000000u;
+        while (i >= 3 && atomic_load(&rig_s.n_call) > 0 && clock_now_ns() < limit)
+            rig_sleep_us(500);
     }
     /* those whose end came before their dialect was asked have nothing to end */
     const uint64_t end = clock_now_ns() + 5000000000u;
@@ -492,7 +495,7 @@ static void leaves_before_first_byte(void **state)
         const int fd = rig_connect(&r);
         const struct linger reset = {1, 0};
         assert_true(rig_send(fd, POST("/api/wait", "{}", "2")));
-        rig_sleep_us(5000);
+        assert_true(rig_until(&rig_s.n_run, 1, 10000));
         assert_int_equal(atomic_load(&rig_s.n_gone), i);
         if (i % 3 == 1)
             setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
@@ -507,6 +510,7 @@ static void leaves_before_first_byte(void **state)
         worst = ns > worst ? ns : worst;
         if (i % 3 == 2)
             close(fd);
+        assert_true(rig_until(&rig_s.n_run, 0, 10000));
     }
     print_message("noticed after at most %llu us\n", (unsigned long long)worst / 1000);
     rig_close(&r);
@@ -552,25 +556,6 @@ static void does_not_read(void **state)
     assert_true(rig_send(drop, POST("/api/stream", "100000 1000 0 1", "15")));
     assert_true(rig_until(&rig_s.n_gone, 2, 10000));
     close(drop);
-    rig_close(&r);
-}
-
-/* Who only asks may close its side at once and read on. */
-static void half_closed_get(void **state)
-{
-    (void)state;
-    rig r;
-    rig_reply a;
-    rig_open(&r, NULL);
-    for (int i = 0; i < 20; i++) {
-        const int fd = rig_connect(&r);
-        assert_true(rig_send(fd, GET("/api/version")));
-        shutdown(fd, SHUT_WR);
-        assert_true(rig_read(fd, false, &a));
-        assert_string_equal(a.body, "{\"version\":\"0.32.7\"}");
-        free(a.body);
-        close(fd);
-    }
     rig_close(&r);
 }
 
@@ -694,7 +679,7 @@ static void drains(void **state)
         q[i] = (ask_later){.r = &r, .text = POST("/api/stream", "40 100 10", "9")};
         assert_int_equal(pthread_create(&t[i], NULL, ask_main, &q[i]), 0);
     }
-    rig_sleep_us(150000);
+    assert_true(rig_until(&rig_s.n_run, 4, 10000));
     const uint64_t start = clock_now_ns();
     rig_stop(&r, 10000);
     print_message("drained in %llu ms\n", (unsigned long long)(clock_now_ns() - start) / 1000000);
@@ -724,7 +709,8 @@ static void drain_ends(void **state)
         fd[i] = rig_connect(&r);
         assert_true(rig_send(fd[i], text[i]));
     }
-    rig_sleep_us(100000);
+    assert_true(rig_until(&rig_s.n_call, 3, 10000));
+    rig_sleep_us(50000);
     const uint64_t start = clock_now_ns();
     rig_stop(&r, 200);
     const uint64_t ms = (clock_now_ns() - start) / 1000000;
@@ -794,7 +780,6 @@ int main(void)
         cmocka_unit_test(leaves_before_first_byte),
         cmocka_unit_test(leaves_in_stream),
         cmocka_unit_test(does_not_read),
-        cmocka_unit_test(half_closed_get),
         cmocka_unit_test(slow_loris),
         cmocka_unit_test(slow_disk),
         cmocka_unit_test(drains),
