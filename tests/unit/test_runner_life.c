@@ -3,6 +3,9 @@
 
 #include <signal.h>
 
+#define ENDLESS                                                                                    \
+    "{\"kind\":\"generate\",\"prompt\":\"go on\",\"raw\":true,\"options\":{\"temperature\":0}}"
+
 static char model[64]; /* one for all tests */
 
 static int make_model(void **state)
@@ -109,7 +112,7 @@ static void the_end_of_the_wire(void **state)
     wire_shutdown(g.w);
     rig_ended(&g, "exited with status 0");
     rig_load(&g, model, "");
-    rig_send(&g, WIRE_JOB, 1, "{\"kind\":\"generate\",\"prompt\":\"a\",\"raw\":true}");
+    rig_send(&g, WIRE_JOB, 1, ENDLESS);
     rig_expect(&g, WIRE_TEXT, &f);
     wire_shutdown(g.w);
     rig_ended(&g, "exited with status 0");
@@ -207,7 +210,7 @@ static void killed(void **state)
     wire_frame f;
     err_info err;
     rig_load(&g, model, "");
-    rig_send(&g, WIRE_JOB, 1, "{\"kind\":\"generate\",\"prompt\":\"a\",\"raw\":true}");
+    rig_send(&g, WIRE_JOB, 1, ENDLESS);
     rig_expect(&g, WIRE_TEXT, &f);
     assert_int_equal(kill(g.pid, SIGKILL), 0);
     while (!wire_recv(g.w, &f, &err))
