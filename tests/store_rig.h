@@ -66,7 +66,7 @@ static inline const char *rig_path(const store_rig *r, const char *below)
     static char path[4][STORE_PATH_BYTES];
     static unsigned next;
     char *out = path[next++ % 4];
-    (void)snprintf(out, STORE_PATH_BYTES, "%s/%s", r->root, below);
+    assert_true(snprintf(out, STORE_PATH_BYTES, "%s/%s", r->root, below) < STORE_PATH_BYTES);
     return out;
 }
 

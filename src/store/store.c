@@ -73,6 +73,7 @@ static cama_err set_paths(store *s, const char *root, err_info *err)
     const char *base = strcmp(s->root, "/") == 0 ? "" : s->root;
     (void)snprintf(s->blobs, sizeof s->blobs, "%s/blobs", base);
     (void)snprintf(s->manifests, sizeof s->manifests, "%s/manifests", base);
+    (void)snprintf(s->manifests_v2, sizeof s->manifests_v2, "%s/manifests-v2", base);
     return CAMA_OK;
 }
 
@@ -112,10 +113,33 @@ void store_path_blob(const store *s, const char *digest, char out[STORE_PATH_BYT
     (void)snprintf(out, STORE_PATH_BYTES, "%s/sha256-%s", s->blobs, digest + strlen("sha256:"));
 }
 
+static void path_below(const char *folder, const model_name *name, char out[STORE_PATH_BYTES])
+{
+    (void)snprintf(out, STORE_PATH_BYTES, "%s/%s/%s/%s/%s", folder, name->host, name->space,
+                   name->model, name->tag);
+}
+
 void store_path_manifest(const store *s, const model_name *name, char out[STORE_PATH_BYTES])
 {
-    (void)snprintf(out, STORE_PATH_BYTES, "%s/%s/%s/%s/%s", s->manifests, name->host, name->space,
-                   name->model, name->tag);
+    path_below(s->manifests, name, out);
+}
+
+void store_path_manifest_v2(const store *s, const model_name *name, char out[STORE_PATH_BYTES])
+{
+    path_below(s->manifests_v2, name, out);
+}
+
+cama_err store_path_manifest_read(const store *s, const model_name *name,
+                                  char out[STORE_PATH_BYTES], err_info *err)
+{
+    struct stat st;
+    store_path_manifest_v2(s, name, out);
+    if (lstat(out, &st) == 0)
+        return CAMA_OK;
+    if (errno != ENOENT && errno != ENOTDIR)
+        return store_file_error(err, "stat", out);
+    store_path_manifest(s, name, out);
+    return CAMA_OK;
 }
 
 cama_err store_blob_path(const store *s, const char *digest, char *path, size_t path_bytes,

@@ -84,7 +84,7 @@ typedef struct store_model {
 } store_model;
 
 /* Looked up without case. CAMA_ERR_NOT_FOUND; CAMA_ERR_FORMAT: the manifest or the config is
- * corrupt, path and place in the text. */
+ * corrupt, path and place in the text; CAMA_ERR_UNSUPPORTED: a form of newer Ollamas. */
 cama_err store_find(const store *s, const model_name *name, arena *a, store_model *out,
                     err_info *err);
 /* The name as it would be stored: each part takes the case of an equal part of a model there is. */

@@ -231,6 +231,7 @@ cama_err store_temp_open(const char *folder, const char *prefix, store_temp *out
         if (fd < 0)
             continue;
         if (lock_new(fd)) {
+            (void)fchmod(fd, 0644); /* whatever the umask: programs of other users share a store */
             out->fd = fd;
             return CAMA_OK;
         }

@@ -139,6 +139,9 @@ cama_err store_manifest_parse(const char *text, size_t n, arena *a, store_model 
         return e;
     if (root->kind != JSON_OBJECT)
         return err_set(err, CAMA_ERR_FORMAT, "the manifest is no JSON object");
+    if (json_get(root, "manifests")) /* of newer Ollamas, for several engines */
+        return err_set(err, CAMA_ERR_UNSUPPORTED,
+                       "a list of manifests, which this version of cama cannot read");
     store_model m = *out;
     m.layers = NULL;
     m.n_layer = 0;

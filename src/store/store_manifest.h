@@ -9,7 +9,8 @@
 #define STORE_MEDIA_CONFIG "application/vnd.docker.container.image.v1+json"
 
 /* Sets layers, n_layer, config (digest NULL: it names none) and size of out. Unknown keys are
- * skipped. CAMA_ERR_FORMAT names the place; CAMA_ERR_NOMEM. */
+ * skipped. CAMA_ERR_FORMAT names the place; CAMA_ERR_UNSUPPORTED: a list of manifests;
+ * CAMA_ERR_NOMEM. */
 cama_err store_manifest_parse(const char *text, size_t n, arena *a, store_model *out,
                               err_info *err);
 /* An object whose known fields have their kinds. CAMA_ERR_FORMAT. */

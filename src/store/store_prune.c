@@ -143,6 +143,8 @@ static cama_err prune_locked(prune *p, err_info *err)
         e = each_entry(p->s->manifests, sweep_manifest_temp, p, err);
     if (!e)
         e = each_entry(p->s->manifests, prune_host, p, err);
+    if (!e)
+        e = each_entry(p->s->manifests_v2, prune_host, p, err);
     store_refs_done(&refs);
     return e;
 }

@@ -25,7 +25,9 @@ static cama_err add_digest(store_refs *r, const char *digest)
 
 static cama_err add_all(store_refs *r, const store_model *m)
 {
-    cama_err e = add_digest(r, m->config.digest);
+    cama_err e = add_digest(r, m->digest); /* a manifest in manifests-v2 is a blob itself */
+    if (!e)
+        e = add_digest(r, m->config.digest);
     for (size_t i = 0; i < m->n_layer && !e; i++)
         e = add_digest(r, m->layers[i].digest);
     return e;
@@ -37,9 +39,8 @@ static cama_err add_manifest(void *user, const model_name *name, const char *pat
     err_info why = {0};
     store_model m;
     arena manifest_arena;
-    (void)path;
     arena_init(&manifest_arena, STORE_MAX_MANIFEST * 16);
-    cama_err e = store_read_manifest(r->s, name, &manifest_arena, &m, NULL, NULL, &why);
+    cama_err e = store_read_manifest(path, name, &manifest_arena, &m, &why);
     if (!e)
         e = add_all(r, &m);
     else if (e == CAMA_ERR_NOT_FOUND) /* removed meanwhile */
@@ -54,12 +55,13 @@ static cama_err add_manifest(void *user, const model_name *name, const char *pat
 
 cama_err store_refs_init(store_refs *r, const store *s, bool *out_complete, err_info *err)
 {
-    *r = (store_refs){.s = s, .why = err, .complete = true};
+    *r = (store_refs){.why = err, .complete = true};
     arena_init(&r->refs_arena, MAX_REFS_ARENA);
     cama_err e = strmap_init(&r->digests, 256);
     if (e)
         return err_set(err, e, "store: no memory for what the manifests name");
-    const store_visit v = {.on_manifest = add_manifest, .on_bad = note_bad, .user = r};
+    const store_visit v = {
+        .on_manifest = add_manifest, .on_bad = note_bad, .user = r, .hidden_too = true};
     e = store_walk(s, &v, err);
     if (e) {
         store_refs_done(r);

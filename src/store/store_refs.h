@@ -9,7 +9,6 @@ typedef struct store_refs {
     strmap digests;   /* keys "sha256:.." in the arena */
     arena refs_arena; /* the manifests' texts and trees */
     err_info *why;
-    const store *s;
     bool complete;
 } store_refs;
 

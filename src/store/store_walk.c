@@ -11,7 +11,9 @@
 #include "store/store_manifest.h"
 
 typedef struct walk {
+    const store *s;
     const store_visit *v;
+    bool beside_v2; /* in manifests, while there is a manifests-v2 */
     err_info *err;
     model_name name;
     char path[STORE_PATH_BYTES];
@@ -55,6 +57,17 @@ static cama_err unreadable(walk *w)
     return tell_bad(w, w->path, strerror(errno));
 }
 
+static cama_err look_if_hidden(const walk *w, bool *out)
+{
+    char path[STORE_PATH_BYTES];
+    *out = false;
+    if (!w->beside_v2 || w->v->hidden_too)
+        return CAMA_OK;
+    const cama_err e = store_path_manifest_read(w->s, &w->name, path, w->err);
+    *out = !e && strcmp(path, w->path) != 0;
+    return e;
+}
+
 static cama_err walk_level(walk *w, name_part part);
 
 /* w->path names the entry. */
@@ -71,7 +84,9 @@ static cama_err visit(walk *w, name_part part, const struct dirent *entry)
     memcpy(name_part_of(&w->name, part), entry->d_name, n + 1);
     if (folder)
         return walk_level(w, part + 1);
-    return w->v->on_manifest(w->v->user, &w->name, w->path, w->err);
+    bool hidden;
+    const cama_err e = look_if_hidden(w, &hidden);
+    return e || hidden ? e : w->v->on_manifest(w->v->user, &w->name, w->path, w->err);
 }
 
 static cama_err visit_entry(walk *w, name_part part, const struct dirent *entry)
@@ -113,11 +128,22 @@ static cama_err walk_level(walk *w, name_part part)
     return e;
 }
 
+static cama_err walk_from(walk *w, const char *folder)
+{
+    w->n_path = strlen(folder);
+    memcpy(w->path, folder, w->n_path + 1);
+    return walk_level(w, NAME_HOST);
+}
+
 cama_err store_walk(const store *s, const store_visit *v, err_info *err)
 {
-    walk w = {.v = v, .err = err};
-    w.n_path = (size_t)snprintf(w.path, sizeof w.path, "%s", s->manifests);
-    return walk_level(&w, NAME_HOST);
+    walk w = {.s = s, .v = v, .err = err};
+    const cama_err e = walk_from(&w, s->manifests_v2);
+    if (e)
+        return e;
+    struct stat st;
+    w.beside_v2 = stat(s->manifests_v2, &st) == 0 || errno != ENOENT;
+    return walk_from(&w, s->manifests);
 }
 
 /* ---- one name ---- */
@@ -165,14 +191,12 @@ cama_err store_lookup(const store *s, const model_name *name, model_name *out, e
     return CAMA_OK;
 }
 
-cama_err store_read_manifest(const store *s, const model_name *name, arena *a, store_model *out,
-                             const char **out_text, size_t *out_n, err_info *err)
+cama_err store_read_manifest(const char *path, const model_name *name, arena *a, store_model *out,
+                             err_info *err)
 {
-    char path[STORE_PATH_BYTES];
     const char *text;
     size_t n;
     store_model m = {.name = *name};
-    store_path_manifest(s, name, path);
     cama_err e = store_file_read(path, STORE_MAX_MANIFEST, a, &text, &n, &m.modified_ns, err);
     if (e)
         return e == CAMA_ERR_LIMIT ? err_wrap(err, CAMA_ERR_FORMAT, "manifest") : e;
@@ -182,10 +206,6 @@ cama_err store_read_manifest(const store *s, const model_name *name, arena *a, s
     if (e)
         return err_wrap(err, e, "manifest '%s'", path);
     *out = m;
-    if (out_text) {
-        *out_text = text;
-        *out_n = n;
-    }
     return CAMA_OK;
 }
 
@@ -211,7 +231,10 @@ cama_err store_read_model(const store *s, const model_name *name, arena *a, stor
                           err_info *err)
 {
     store_model m;
-    cama_err e = store_read_manifest(s, name, a, &m, NULL, NULL, err);
+    char path[STORE_PATH_BYTES];
+    cama_err e = store_path_manifest_read(s, name, path, err);
+    if (!e)
+        e = store_read_manifest(path, name, a, &m, err);
     if (e)
         return e;
     e = read_config(s, a, &m, err);

@@ -15,6 +15,7 @@ typedef struct store_visit {
     /* A folder that cannot be read, a name that is none. NULL: such a folder ends the walk. */
     void (*on_bad)(void *user, const char *text);
     void *user;
+    bool hidden_too; /* also manifests that one in manifests-v2 hides */
 } store_visit;
 
 /* In no order. Files that others make or remove meanwhile may be met or not. */
@@ -27,8 +28,8 @@ cama_err store_lookup(const store *s, const model_name *name, model_name *out, e
 /* The manifest and its config. CAMA_ERR_NOT_FOUND: no manifest; CAMA_ERR_FORMAT. */
 cama_err store_read_model(const store *s, const model_name *name, arena *a, store_model *out,
                           err_info *err);
-/* The manifest alone: config_json is NULL. *out_text (may be NULL): its bytes. */
-cama_err store_read_manifest(const store *s, const model_name *name, arena *a, store_model *out,
-                             const char **out_text, size_t *out_n, err_info *err);
+/* The manifest at path alone: config_json is NULL. */
+cama_err store_read_manifest(const char *path, const model_name *name, arena *a, store_model *out,
+                             err_info *err);
 
 #endif

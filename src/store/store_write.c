@@ -1,8 +1,10 @@
 /* Manifests written, copied and removed, and the blobs that nobody needs any more after it. */
 #include "store/store.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "store/store_manifest.h"
@@ -19,7 +21,10 @@ static cama_err read_old(const store *s, const model_name *name, arena *a, store
                          bool *out_known, err_info *err)
 {
     err_info why = {0};
-    const cama_err e = store_read_manifest(s, name, a, out, NULL, NULL, &why);
+    char path[STORE_PATH_BYTES];
+    cama_err e = store_path_manifest_read(s, name, path, &why);
+    if (!e)
+        e = store_read_manifest(path, name, a, out, &why);
     *out_known = e == CAMA_OK;
     return e == CAMA_ERR_NOMEM ? err_set(err, e, "%s", why.text) : CAMA_OK;
 }
@@ -45,10 +50,11 @@ static cama_err remove_unused(store *s, const store_model *old, err_info *err)
     if (first)
         return first;
     if (complete) {
-        first = remove_if_unused(s, &refs, old->config.digest, err);
+        first = remove_if_unused(s, &refs, old->digest, err); /* in manifests-v2 it is a blob */
+        cama_err e = remove_if_unused(s, &refs, old->config.digest, first ? NULL : err);
+        first = first ? first : e;
         for (size_t i = 0; i < old->n_layer; i++) {
-            const cama_err e =
-                remove_if_unused(s, &refs, old->layers[i].digest, first ? NULL : err);
+            e = remove_if_unused(s, &refs, old->layers[i].digest, first ? NULL : err);
             first = first ? first : e;
         }
     }
@@ -62,16 +68,19 @@ static cama_err write_manifest(store *s, const model_name *name, const char *tex
                                err_info *err)
 {
     char path[STORE_PATH_BYTES];
+    char hiding[STORE_PATH_BYTES];
     store_temp t;
     store_path_manifest(s, name, path);
+    store_path_manifest_v2(s, name, hiding);
     cama_err e = store_temp_open(s->manifests, STORE_MANIFEST_TEMP, &t, err);
     if (e)
         return e;
     e = store_temp_write(&t, text, n, err);
-    if (!e)
-        return store_temp_commit(&t, path, err);
-    store_temp_drop(&t);
-    return e;
+    if (e)
+        store_temp_drop(&t);
+    else
+        e = store_temp_commit(&t, path, err);
+    return e ? e : store_file_remove(hiding, err); /* now the new one is seen */
 }
 
 typedef struct write_job {
@@ -136,13 +145,23 @@ static cama_err fill_layers(write_job *j, err_info *err)
     return e;
 }
 
+/* A blob that nobody names yet may be old: as young as if just written, no program that starts now
+ * prunes it before the manifest is there. Of a link the link alone is touched. */
+static cama_err check_blob(const store *s, const char *digest, uint64_t *out_size, err_info *err)
+{
+    char path[STORE_PATH_BYTES];
+    store_path_blob(s, digest, path);
+    (void)utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW); /* another's file: it stays old */
+    return store_blob_stat(s, digest, out_size, err);
+}
+
 /* Under the lock, so that nobody here removes a blob between this look and the manifest. */
 static cama_err check_blobs(write_job *j, err_info *err)
 {
     uint64_t config_size;
-    cama_err e = store_blob_stat(j->s, j->config.digest, &config_size, err);
+    cama_err e = check_blob(j->s, j->config.digest, &config_size, err);
     for (size_t i = 0; i < j->n_layer && !e; i++)
-        e = store_blob_stat(j->s, j->layers[i].digest, &j->layers[i].size, err);
+        e = check_blob(j->s, j->layers[i].digest, &j->layers[i].size, err);
     return e;
 }
 
@@ -196,6 +215,8 @@ static cama_err copy_locked(store *s, const model_name *from, const model_name *
     model_name target;
     store_model m;
     store_model old;
+    bool replaces = false;
+    char path[STORE_PATH_BYTES];
     const char *text;
     size_t n;
     cama_err e = store_lookup(s, from, &source, err);
@@ -203,13 +224,15 @@ static cama_err copy_locked(store *s, const model_name *from, const model_name *
         e = store_canonical(s, to, &target, err);
     if (e || name_compare(&source, &target) == 0)
         return e;
-    e = store_read_manifest(s, &source, a, &m, &text, &n, err);
-    bool replaces = false;
+    e = store_path_manifest_read(s, &source, path, err);
+    if (!e)
+        e = store_read_manifest(path, &source, a, &m, err);
+    if (!e)
+        e = store_file_read(path, STORE_MAX_MANIFEST, a, &text, &n, NULL, err);
     if (!e)
         e = read_old(s, &target, a, &old, &replaces, err);
-    if (e)
-        return e;
-    e = write_manifest(s, &target, text, n, err);
+    if (!e)
+        e = write_manifest(s, &target, text, n, err);
     if (!e && replaces)
         (void)remove_unused(s, &old, NULL); /* the copy is written; prune finds what is left */
     return e;
@@ -228,16 +251,24 @@ cama_err store_copy(store *s, const model_name *from, const model_name *to, err_
 
 /* ---- removing ---- */
 
-/* The folders above a manifest, as far as they are empty now. */
-static void remove_folders_above(const store *s, char *path)
+/* The folders above a manifest, as far as they are empty now, but not top. */
+static void remove_folders_above(const char *top, char *path)
 {
-    const size_t n_top = strlen(s->manifests);
+    const size_t n_top = strlen(top);
     for (;;) {
         char *slash = strrchr(path, '/');
         *slash = '\0';
         if (strlen(path) <= n_top || rmdir(path) != 0)
             return; /* most often: not empty */
     }
+}
+
+static cama_err remove_manifest(const char *top, char *path, err_info *err)
+{
+    const cama_err e = store_file_remove(path, err);
+    if (!e)
+        remove_folders_above(top, path);
+    return e;
 }
 
 static cama_err remove_locked(store *s, const model_name *name, arena *a, err_info *err)
@@ -251,11 +282,14 @@ static cama_err remove_locked(store *s, const model_name *name, arena *a, err_in
         e = read_old(s, &found, a, &old, &known, err);
     if (e)
         return e;
+    /* first the one that may be hidden, so that it is never seen */
     store_path_manifest(s, &found, path);
-    e = store_file_remove(path, err);
+    e = remove_manifest(s->manifests, path, err);
+    store_path_manifest_v2(s, &found, path);
+    if (!e)
+        e = remove_manifest(s->manifests_v2, path, err);
     if (e)
         return e;
-    remove_folders_above(s, path);
     if (known)
         e = remove_unused(s, &old, err);
     return e ? err_wrap(err, e, "the model is removed, its blobs are not") : CAMA_OK;

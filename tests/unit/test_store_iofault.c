@@ -33,6 +33,22 @@ static void prepare_two(store_rig *r)
     rig_write(r, "y", rig_blob(r, "weights"), NULL);
 }
 
+/* As a newer Ollama leaves a model: its manifest is a blob, with a link under manifests-v2. */
+static void prepare_v2(store_rig *r)
+{
+    prepare_two(r);
+    char target[STORE_PATH_BYTES];
+    char folder[STORE_PATH_BYTES];
+    const char *text = "{\"schemaVersion\":2,\"layers\":null}\n";
+    const char *digest = rig_blob(r, text);
+    (void)snprintf(folder, sizeof folder, "%s",
+                   rig_path(r, "manifests-v2/registry.ollama.ai/me/x"));
+    assert_int_equal(store_file_make_folder(folder, NULL), CAMA_OK);
+    (void)snprintf(target, sizeof target, "../../../../blobs/sha256-%s", digest + 7);
+    assert_int_equal(symlink(target, rig_path(r, "manifests-v2/registry.ollama.ai/me/x/latest")),
+                     0);
+}
+
 static cama_err put(store_rig *r, err_info *err)
 {
     char digest[STORE_DIGEST_BYTES];
@@ -136,6 +152,8 @@ static const scenario scenarios[] = {
     {"copy a model", prepare_two, copy_new, NULL},
     {"copy over a model", prepare_two, copy_over, NULL},
     {"remove a model", prepare_two, remove_shared, NULL},
+    {"create over a linked model", prepare_v2, create_over, NULL},
+    {"remove a linked model", prepare_v2, remove_shared, NULL},
     {"prune", prepare_garbage, prune, NULL},
 };
 

@@ -533,6 +533,93 @@ static void test_prune_old_form(void **state)
     rig_close(&r);
 }
 
+/* ---- stores of newer Ollamas ---- */
+
+/* A manifest as a blob, and a link to it. */
+static const char *link_v2(store_rig *r, const char *name, const char *layer)
+{
+    char text[1024];
+    char folder[STORE_PATH_BYTES];
+    char target[STORE_PATH_BYTES];
+    (void)snprintf(text, sizeof text,
+                   "{\"schemaVersion\":2,\"layers\":[{\"mediaType\":\"%smodel\",\"digest\":\"%s\","
+                   "\"size\":1}],\"runner\":\"ollama\"}\n",
+                   STORE_MEDIA_PREFIX, layer);
+    const char *digest = rig_blob(r, text);
+    (void)snprintf(folder, sizeof folder, "manifests-v2/registry.ollama.ai/library/%s", name);
+    assert_int_equal(store_file_make_folder(rig_path(r, folder), NULL), CAMA_OK);
+    (void)snprintf(target, sizeof target, "../../../../blobs/sha256-%s", digest + 7);
+    (void)snprintf(folder, sizeof folder, "manifests-v2/registry.ollama.ai/library/%s/latest",
+                   name);
+    assert_int_equal(symlink(target, rig_path(r, folder)), 0);
+    return digest;
+}
+
+static void test_v2(void **state)
+{
+    (void)state;
+    store_rig r;
+    rig_open(&r);
+    const char *a = rig_blob(&r, "a");
+    const char *b = rig_blob(&r, "b");
+    const char *c = rig_blob(&r, "c");
+    store_model *models;
+    err_info err = {0};
+    rig_write(&r, "both", a, NULL);
+    rig_write(&r, "old", c, NULL);
+    const char *both = link_v2(&r, "both", b);
+    const char *newer = link_v2(&r, "new", b);
+    assert_int_equal(list(&r, &models), 3);
+    assert_string_equal(find(&r, "both").layers[0].digest, b);
+    assert_string_equal(find(&r, "both").digest, both);
+    assert_string_equal(find(&r, "NEW").digest, newer);
+    /* nothing of either is garbage */
+    if (store_prune(r.s, 0, NULL, &err))
+        fail_msg("%s", err.text);
+    assert_true(rig_has_blob(&r, a) && rig_has_blob(&r, b) && rig_has_blob(&r, both));
+    /* a copy is a file of its own; a model written over a linked one is seen */
+    assert_int_equal(copy_model(&r, "new", "copy", &err), CAMA_OK);
+    assert_string_equal(find(&r, "copy").digest, newer);
+    rig_write(&r, "new", a, NULL);
+    assert_string_equal(find(&r, "new").layers[0].digest, a);
+    assert_true(rig_has_blob(&r, both));
+    assert_int_equal(remove_model(&r, "both", &err), CAMA_OK);
+    assert_false(is_there(&r, "both"));
+    assert_true(
+        rig_has_blob(&r, both)); /* it has the digest of the copy, which is enough to stay */
+    assert_int_equal(remove_model(&r, "copy", &err), CAMA_OK);
+    assert_false(rig_has_blob(&r, both));
+    assert_false(rig_has_blob(&r, b));
+    assert_int_equal(list(&r, &models), 2);
+    rig_close(&r);
+}
+
+/* One manifest for several engines: told, not read, and nothing that it may need is removed. */
+static void test_manifest_list(void **state)
+{
+    (void)state;
+    store_rig r;
+    rig_open(&r);
+    const char *a = rig_blob(&r, "a");
+    store_model *models;
+    store_model m;
+    size_t n;
+    bad_list told = {0};
+    err_info err = {0};
+    const model_name name = rig_name("many");
+    rig_write(&r, "x", a, NULL);
+    rig_write(&r, "many", a, NULL);
+    rig_write_file(manifest_path(&r, "many"), "{\"schemaVersion\":2,\"manifests\":[]}");
+    assert_int_equal(store_list(r.s, &r.rig_arena, &models, &n, on_bad, &told, &err), CAMA_OK);
+    assert_int_equal(n, 1);
+    assert_true(was_told(&told, "list of manifests"));
+    assert_int_equal(store_find(r.s, &name, &r.rig_arena, &m, &err), CAMA_ERR_UNSUPPORTED);
+    assert_int_equal(store_prune(r.s, 0, NULL, &err), CAMA_ERR_FORMAT);
+    assert_int_equal(remove_model(&r, "x", &err), CAMA_OK);
+    assert_true(rig_has_blob(&r, a));
+    rig_close(&r);
+}
+
 /* ---- at once ---- */
 
 #define N_WORKER 4
@@ -612,6 +699,8 @@ int main(void)
         cmocka_unit_test(test_prune_refuses),
         cmocka_unit_test(test_prune_temps),
         cmocka_unit_test(test_prune_old_form),
+        cmocka_unit_test(test_v2),
+        cmocka_unit_test(test_manifest_list),
         cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
