@@ -84,9 +84,6 @@ bool server_is_embedded(const cli_server *s)
 
 static cama_err embed(const cli_args *args, cli_server *s, cama_error *err)
 {
-    net_host host;
-    (void)net_host_parse(host_text(), &host, NULL); /* it was parsed before */
-    fprintf(stderr, "no server at %s:%u: using an embedded one\n", host.name, (unsigned)host.port);
     cama_err e = within_open(args, &s->within, err);
     net_client_close(s->client);
     s->client = NULL;
@@ -95,17 +92,26 @@ static cama_err embed(const cli_args *args, cli_server *s, cama_error *err)
     return e;
 }
 
+static cama_err look_or_embed(const cli_args *args, cli_server *s, cama_error *err)
+{
+    net_host host;
+    const cama_err e = look(s, err);
+    if (!e)
+        within_tell_ignored(args);
+    if (e != CAMA_ERR_NOT_FOUND)
+        return e;
+    (void)net_host_parse(host_text(), &host, NULL); /* it was parsed before */
+    fprintf(stderr, "no server at %s:%u: using an embedded one\n", host.name, (unsigned)host.port);
+    return embed(args, s, err);
+}
+
 cama_err server_open_or_embed(const cli_args *args, cli_server **out, cama_error *err)
 {
     cli_server *s;
     cama_err e = open_client(&s, err);
     if (e)
         return e;
-    e = look(s, err);
-    if (e == CAMA_ERR_NOT_FOUND)
-        e = embed(args, s, err);
-    else if (!e)
-        within_tell_ignored(args);
+    e = args->embed ? embed(args, s, err) : look_or_embed(args, s, err);
     if (e)
         server_close(s);
     else

@@ -18,8 +18,9 @@ typedef struct cli_server cli_server; /* opaque: the struct is in cli_server.c *
 /* CAMA_ERR_ARG: the address is none. CAMA_ERR_IO: nobody listens there; the text says what to do.
  */
 cama_err server_open(cli_server **out, cama_error *err);
-/* As server_open, but when nobody listens there one is started in this process. What args give for
- * the engine (threads, memory, ...) is its own then, and told to be without effect otherwise. */
+/* As server_open, but when nobody listens there (with --embed: in any case) one is started in this
+ * process. What args give for the engine (threads, memory, ...) is its own then, and told to be
+ * without effect otherwise. */
 cama_err server_open_or_embed(const cli_args *args, cli_server **out, cama_error *err);
 void server_close(cli_server *s); /* accepts NULL; an embedded server ends, its socket goes */
 bool server_is_embedded(const cli_server *s);
