@@ -12,7 +12,9 @@
 #define MAX_LOAD_STRINGS ((size_t)1 << 20)
 #define DEFAULT_CTX 4096
 #define DEFAULT_BATCH 512
-#define N_RUNNING 64 /* answers together, as far as the budget of tokens goes */
+#define MAX_RUNNING 64 /* answers together, as far as the budget of tokens goes */
+#define RUNNING_TOKENS                                                                             \
+    256              /* of the budget for each: a sequence costs up to a page beyond its own */
 #define N_CACHED 32  /* finished sequences kept for prompts that begin alike */
 #define N_QUEUE 4096 /* serve bounds what waits; the inputs of embed jobs are here too */
 #define PROGRESS_BYTES ((uint64_t)256 << 20) /* read between two PROGRESS frames */
@@ -103,11 +105,40 @@ static void choose_sizes(runner *r)
         r->eo.n_batch = DEFAULT_BATCH;
     if (!r->vt->grow)
         return;
-    r->eo.n_seq = N_RUNNING > r->n_parallel ? N_RUNNING : r->n_parallel;
     r->eo.n_kv = (uint64_t)r->n_parallel * r->n_ctx;
+    r->eo.n_ctx_rope = r->n_ctx; /* as if it were opened for just that */
+    const uint64_t n_seq = r->eo.n_kv / RUNNING_TOKENS;
+    r->eo.n_seq = n_seq < MAX_RUNNING ? (uint32_t)n_seq : MAX_RUNNING;
+    if (r->eo.n_seq < r->n_parallel)
+        r->eo.n_seq = r->n_parallel;
     if (!r->is_whole)
         r->eo.n_ctx = trained;
     r->eo.n_kv_max = (uint64_t)r->n_parallel * r->eo.n_ctx;
+}
+
+/* The context of a job for which memory is there. */
+static uint32_t n_ctx_fits(const runner *r)
+{
+    const engine_bytes *b = &r->planned;
+    if (!r->vt->grow)
+        return b->n_ctx_fits;
+    const uint64_t n = b->n_kv_fits / r->n_parallel;
+    return n < r->eo.n_ctx ? (uint32_t)n : r->eo.n_ctx;
+}
+
+static cama_err no_fit(const runner *r, err_info *err)
+{
+    const engine_bytes *b = &r->planned;
+    const uint32_t fits = n_ctx_fits(r);
+    char largest[80] = "not even the weights would";
+    if (fits)
+        (void)snprintf(largest, sizeof largest, "a context of %u tokens would", fits);
+    return err_set(err, CAMA_ERR_NO_FIT,
+                   "%s needs %.1f MB (weights %.1f, %u times a context of %u tokens %.1f, scratch "
+                   "%.1f), %.1f MB are available: it does not fit, %s",
+                   r->name, (double)b->total / 1e6, (double)b->weights / 1e6, r->n_parallel,
+                   r->n_ctx, (double)b->kv / 1e6, (double)b->scratch / 1e6,
+                   (double)b->available / 1e6, largest);
 }
 
 static void put_plan(const runner *r, buf *out)
@@ -119,7 +150,7 @@ static void put_plan(const runner *r, buf *out)
                      ",\"total\":%" PRIu64 ",\"available\":%" PRIu64
                      ",\"n_ctx\":%u,\"n_ctx_fits\":%u,\"n_ctx_train\":%u,\"engine\":\"%s\","
                      "\"why\":",
-                     b->weights, b->kv, b->scratch, b->total, b->available, r->n_ctx, b->n_ctx_fits,
+                     b->weights, b->kv, b->scratch, b->total, b->available, r->n_ctx, n_ctx_fits(r),
                      info->n_ctx_train, r->vt->name);
     (void)json_write_string(r->why, strlen(r->why), out);
 }
@@ -139,6 +170,8 @@ static cama_err plan_load(runner *r, const wire_frame *load, err_info *err)
     say_why(r, asked);
     choose_sizes(r);
     e = load_plan(r->vt, r->desc, &r->eo, wire_int(load, "n_batch", 0) > 0, &r->planned, err);
+    if (e == CAMA_ERR_NO_FIT)
+        return no_fit(r, err);
     if (!e && wire_bool(load, "projector", false))
         runner_log(r, RUNNER_WARNING, "the projector is not used: images are not supported yet");
     return e;
@@ -155,7 +188,7 @@ static void send_refuse(runner *r, const err_info *err)
         (void)buf_printf(&head,
                          ",\"n_ctx\":%u,\"n_ctx_fits\":%u,\"total\":%" PRIu64
                          ",\"available\":%" PRIu64 "}",
-                         r->n_ctx, r->planned.n_ctx_fits, r->planned.total, r->planned.available);
+                         r->n_ctx, n_ctx_fits(r), r->planned.total, r->planned.available);
     }
     runner_send_head(r, WIRE_REFUSE, 0, &head);
 }

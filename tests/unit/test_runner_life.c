@@ -94,7 +94,76 @@ static void refusals(void **state)
     refuse(model, ",\"activations\":\"f64\"", "ERR_ARG", "f64");
     refuse(model, ",\"weights\":\"here\"", "ERR_ARG", "here");
     refuse(model, ",\"files\":2", "ERR_ARG", "announces 2 files, 1 descriptors came");
-    refuse(model, ",\"max_bytes\":1000", "ERR_NO_FIT", "");
+    refuse(model, ",\"max_bytes\":1000", "ERR_NO_FIT",
+           "0.0 MB are available: it does not fit, not");
+}
+
+/* A job's num_ctx raises what was planned, where there is room. */
+static void contexts_grow(void **state)
+{
+    (void)state;
+    rig g;
+    rig_answer a;
+    wire_frame f;
+    rig_load(&g, model, ",\"n_ctx\":64");
+    rig_has(g.ready, "\"n_ctx\":64,");
+    rig_ask(&g,
+            "{\"kind\":\"generate\",\"raw\":true,\"prompt\":\"a\",\"options\":{\"num_ctx\":1024,"
+            "\"num_predict\":1}}",
+            &a);
+    assert_int_equal(a.end, WIRE_DONE);
+    rig_has(a.head, "\"n_ctx\":1024");
+    assert_int_equal(a.n_warn, 0);
+    int64_t limit = 0; /* the figures may be a step old */
+    for (int i = 0; i < 1000 && limit < 1024; i++) {
+        rig_send(&g, WIRE_PING, 0, "{}");
+        rig_expect(&g, WIRE_PONG, &f);
+        limit = wire_int(&f, "kv_limit", 0);
+    }
+    assert_true(limit >= 1024);
+    rig_quit(&g);
+}
+
+/* A large context that was planned for less memory is refused with figures, and a smaller one is
+ * not. */
+static long long plan_of(const char *more, const char *key)
+{
+    rig g;
+    wire_frame f;
+    rig_begin(&g);
+    rig_expect(&g, WIRE_HELLO, &f);
+    rig_send_load(&g, model, more);
+    rig_expect(&g, WIRE_PLAN, &f);
+    const long long n = (long long)wire_int(&f, key, 0);
+    wire_shutdown(g.w);
+    rig_ended(&g, "exited with status 0");
+    return n;
+}
+
+static void contexts_that_do_not_fit(void **state)
+{
+    (void)state;
+    char more[64];
+    rig g;
+    rig_answer a;
+    (void)snprintf(more, sizeof more, ",\"n_ctx\":256,\"max_bytes\":%lld",
+                   plan_of(",\"n_ctx\":256", "total") + 4096);
+    rig_load(&g, model, more);
+    rig_ask(&g,
+            "{\"kind\":\"generate\",\"raw\":true,\"prompt\":\"a\",\"options\":{\"num_ctx\":1024,"
+            "\"num_predict\":1}}",
+            &a);
+    assert_int_equal(a.end, WIRE_FAIL);
+    rig_has(a.head, "\"code\":\"ERR_NO_FIT\"");
+    rig_ask(&g,
+            "{\"kind\":\"generate\",\"raw\":true,\"prompt\":\"a\",\"options\":{\"num_ctx\":256,"
+            "\"num_predict\":1}}",
+            &a);
+    assert_int_equal(a.end, WIRE_DONE);
+    rig_quit(&g);
+    (void)snprintf(more, sizeof more, ",\"n_ctx\":1024,\"max_bytes\":%lld",
+                   plan_of(",\"n_ctx\":1024", "total") - plan_of(",\"n_ctx\":256", "kv"));
+    refuse(model, more, "ERR_NO_FIT", "it does not fit, a context of ");
 }
 
 static void the_end_of_the_wire(void **state)
@@ -228,6 +297,8 @@ int main(void)
         cmocka_unit_test(plan_then_ready),
         cmocka_unit_test(choices_of_load),
         cmocka_unit_test(refusals),
+        cmocka_unit_test(contexts_grow),
+        cmocka_unit_test(contexts_that_do_not_fit),
         cmocka_unit_test(the_end_of_the_wire),
         cmocka_unit_test(quit_waits_for_jobs),
         cmocka_unit_test(quit_before_a_model),
