@@ -41,4 +41,15 @@ if(EXISTS ${CMAKE_SOURCE_DIR}/src/main.c AND TARGET room_cama)
         endif()
     endforeach()
     install(TARGETS cama)
+    if(NOT CMAKE_CROSSCOMPILING) # the program writes its own manual pages and completion
+        install(CODE "
+            set(prefix \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}\")
+            set(man \"\${prefix}/${CMAKE_INSTALL_MANDIR}/man1\")
+            set(bash \"\${prefix}/${CMAKE_INSTALL_DATADIR}/bash-completion/completions\")
+            file(MAKE_DIRECTORY \"\${man}\" \"\${bash}\")
+            execute_process(COMMAND \"$<TARGET_FILE:cama>\" man --out \"\${man}\"
+                COMMAND_ERROR_IS_FATAL ANY)
+            execute_process(COMMAND \"$<TARGET_FILE:cama>\" completion
+                OUTPUT_FILE \"\${bash}/cama\" COMMAND_ERROR_IS_FATAL ANY)")
+    endif()
 endif()

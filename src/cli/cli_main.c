@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 
+#include <errno.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
@@ -40,8 +41,40 @@ static int help(const cli_args *args)
     return print_text(cli_write_help, c);
 }
 
+static cama_err write_page(const char *folder, cli_command c, cama_error *err)
+{
+    char path[4096];
+    buf page;
+    if (snprintf(path, sizeof path, "%s/cama%s%s.1", folder, c < CLI_N_COMMAND ? "-" : "",
+                 c < CLI_N_COMMAND ? cli_commands[c].name : "") >= (int)sizeof path)
+        return err_set(err, CAMA_ERR_LIMIT, "'%.60s...' is too long a path", folder);
+    buf_init(&page, 1 << 20);
+    cama_err e = cli_write_man(c, &page);
+    if (e)
+        (void)buf_error(&page, "a page", err); /* gives e again, and its text */
+    FILE *f = e ? NULL : fopen(path, "we");
+    bool ok = f && fwrite(page.data, 1, page.n, f) == page.n;
+    if (f)
+        ok = !fclose(f) && ok;
+    if (!e && !ok)
+        e = err_set(err, CAMA_ERR_IO, "cannot write '%s': %s", path, strerror(errno));
+    buf_done(&page);
+    return e;
+}
+
+static int write_pages(const char *folder)
+{
+    cama_error err;
+    cama_err e = CAMA_OK;
+    for (int c = 0; !e && c <= CLI_N_COMMAND; c++)
+        e = write_page(folder, (cli_command)c, &err);
+    return e ? cli_fail(&err) : CLI_OK;
+}
+
 static int manual(cli_args *args)
 {
+    if (args->out)
+        return write_pages(args->out);
     const cli_command c = args->n_pos ? cli_find_command(args->pos[0]) : CLI_N_COMMAND;
     if (args->n_pos && c == CLI_N_COMMAND) {
         fprintf(stderr, "cama: there is no command '%s'; `cama help` lists them\n", args->pos[0]);

@@ -92,6 +92,8 @@ const cli_option cli_options[] = {
      false, AT(chunk)},
     {"out", NULL, 'o', CLI_TEXT, 0, 0, NULL, "FILE", "where the array goes (.npy, float32)",
      1u << CLI_LOGITS | 1u << CLI_EMBED, false, AT(out)},
+    {"out", NULL, 'o', CLI_TEXT, 0, 0, NULL, "FOLDER", "write the pages of all commands there",
+     1u << CLI_MAN, false, AT(out)},
     {"special", NULL, 0, CLI_FLAG, 0, 0, NULL, NULL,
      "control tokens in the text are read, or written", TEXTS | RUN, false, AT(special)},
     {"no-bos", NULL, 0, CLI_FLAG, 0, 0, NULL, NULL, "without the tokens that begin and end a text",
