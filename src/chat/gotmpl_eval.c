@@ -55,7 +55,7 @@ static gval eval_arg(grun *r, gval dot, gparam want, const gnode *n);
 static gval fail_with_node(grun *r, const char *fmt, const gnode *n)
 {
     buf b;
-    buf_init(&b, CAMA_ERROR_BYTES);
+    buf_init(&b, GOTMPL_ERROR_BYTES);
     gotmpl_print_node(n, &b);
     (void)grun_fail(r, fmt, b.data ? b.data : ""); /* sticks in r */
     buf_done(&b);
@@ -134,7 +134,7 @@ static gval eval_logic(grun *r, gval dot, bool stop_at, const gargs *a)
 static gval eval_call_function(grun *r, const gargs *a, gval fn)
 {
     buf b;
-    buf_init(&b, CAMA_ERROR_BYTES);
+    buf_init(&b, GOTMPL_ERROR_BYTES);
     fn.iface = false;
     if (a->n > 1)
         gotmpl_print_node(a->of[1], &b);

@@ -32,7 +32,7 @@ gval grun_fail(grun *r, const char *fmt, ...)
     va_end(args);
     memcpy(text, said.text, sizeof text);
     buf b;
-    buf_init(&b, 64u << 10);
+    buf_init(&b, GOTMPL_ERROR_BYTES);
     (void)buf_puts(&b, "template: ");
     print_location(r, &b);
     (void)buf_puts(&b, ": executing ");
@@ -183,7 +183,7 @@ static bool walk_turn(grun *r, const gnode *n, gval index, gval elem)
 static void cannot_range(grun *r, const char *fmt, gval v)
 {
     buf b;
-    buf_init(&b, CAMA_ERROR_BYTES);
+    buf_init(&b, GOTMPL_ERROR_BYTES);
     gotmpl_print(v, &b);
     (void)grun_fail(r, fmt, b.data ? b.data : ""); /* sticks in r */
     buf_done(&b);
@@ -242,7 +242,7 @@ static gflow walk_range(grun *r, gval dot, const gnode *n)
     if (!r->fail && !range_over(r, n, v) && n->other)
         flow = walk_list(r, dot, n->other);
     r->n_var = n_var;
-    return flow;
+    return flow == FLOW_BREAK ? FLOW_ON : flow; /* in an else, too, it ends this range in Go */
 }
 
 static const gtree *find_tree(const gotmpl *t, gstr name)
@@ -256,7 +256,7 @@ static const gtree *find_tree(const gotmpl *t, gstr name)
 static void undefined_template(grun *r, gstr name)
 {
     buf b;
-    buf_init(&b, CAMA_ERROR_BYTES);
+    buf_init(&b, GOTMPL_ERROR_BYTES);
     gotmpl_quote(name, false, &b);
     (void)grun_fail(r, "template %s not defined", b.data ? b.data : ""); /* sticks in r */
     buf_done(&b);

@@ -11,12 +11,12 @@
 
 static bool index_of(grun *r, gval index, size_t cap, size_t *out)
 {
-    if (!index.type) {
+    if (!index.type && !index.iface) {
         (void)grun_call_fail(r, "cannot index slice/array with nil"); /* stays in r, as below */
         return false;
     }
-    if (index.type->kind != G_INT && index.type->kind != G_UINT8) {
-        (void)grun_call_fail(r, "cannot index slice/array with type %s", index.type->name);
+    if (index.iface || (index.type->kind != G_INT && index.type->kind != G_UINT8)) {
+        (void)grun_call_fail(r, "cannot index slice/array with type %s", gval_type_name(index));
         return false;
     }
     if (index.u.i < 0 || (uint64_t)index.u.i > cap) {
@@ -106,7 +106,7 @@ static gval call_slice(grun *r, const gval *argv, size_t n)
     size_t at[3] = {0, length_of(item), 0};
     const size_t cap = item.type->kind == G_STRING ? at[1] : item.u.l.cap;
     for (size_t i = 1; i < n; i++)
-        if (!index_of(r, gval_unwrap(argv[i]), cap, &at[i - 1]))
+        if (!index_of(r, argv[i], cap, &at[i - 1])) /* Go does not look into interfaces here */
             return gval_none();
     if (at[0] > at[1])
         return grun_call_fail(r, "invalid slice index: %zu > %zu", at[0], at[1]);
@@ -146,8 +146,8 @@ static bool is_basic(gval v)
 static gval not_comparable(grun *r, gval v, const char *fmt)
 {
     buf b;
-    buf_init(&b, CAMA_ERROR_BYTES);
-    gotmpl_print(v, &b);
+    buf_init(&b, GOTMPL_ERROR_BYTES);
+    gotmpl_print_verb(v, 's', &b);
     (void)grun_call_fail(r, fmt, b.data ? b.data : "", v.type->name); /* stays in r */
     buf_done(&b);
     return gval_none();
@@ -182,9 +182,9 @@ static bool same_other(grun *r, gval a, gval b)
     if (a.type && b.type && a.type->kind != b.type->kind) {
         buf first;
         buf second;
-        buf_init(&first, 256);
-        buf_init(&second, 256);
-        gotmpl_print(a, &first);
+        buf_init(&first, GOTMPL_ERROR_BYTES);
+        buf_init(&second, GOTMPL_ERROR_BYTES);
+        gotmpl_print_verb(a, 's', &first);
         gotmpl_print(b, &second);
         (void)grun_call_fail(r, "non-comparable types %s: %s, %s: %s", /* stays in r */
                              first.data ? first.data : "", a.type->name, b.type->name,

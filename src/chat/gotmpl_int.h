@@ -19,8 +19,9 @@
 #define GOTMPL_MAX_SOURCE (4u << 20)
 #define GOTMPL_MAX_NEST 500u         /* blocks and parentheses inside each other in the source */
 #define GOTMPL_MAX_TREE (512u << 20) /* bytes of the tree of a template */
-#define GOTMPL_MAX_DEPTH 400u    /* lists, templates and pipelines inside each other in a render */
-#define GOTMPL_MAX_WIDTH 1000000 /* of a printf verb, as in Go */
+#define GOTMPL_MAX_DEPTH 400u /* lists, templates and pipelines inside each other in a render */
+#define GOTMPL_ERROR_BYTES (64u << 10) /* of a value or a node in an error, before it is cut */
+#define GOTMPL_MAX_WIDTH 1000000       /* of a printf verb, as in Go */
 
 typedef struct gstr {
     const char *p;
@@ -406,6 +407,7 @@ void gfmt_float(const gformat *f, double v, uint32_t verb, int prec); /* prec -1
 void gfmt_text(const gformat *f, gstr s, uint32_t verb);              /* s q x X v */
 
 void gotmpl_print(gval v, buf *out); /* %v */
+void gotmpl_print_verb(gval v, char verb, buf *out);
 void gotmpl_sprint(const gval *argv, size_t n, bool line, buf *out);
 void gotmpl_sprintf(gstr fmt, const gval *argv, size_t n, buf *out);
 void gotmpl_stringer(gval v, buf *out); /* of a type that has one */

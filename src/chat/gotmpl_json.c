@@ -53,7 +53,7 @@ static bool put_float(double f, buf *out)
 static bool put_list(gval v, buf *out)
 {
     if (v.nil) {
-        (void)buf_puts(out, v.type->json_unwrap ? "[]" : "null");
+        (void)buf_puts(out, "null");
         return true;
     }
     if (v.type->json_unwrap && v.u.l.n == 1)

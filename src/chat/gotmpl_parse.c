@@ -299,7 +299,7 @@ static gnode *parse_list(gparser *p, gnode **out_end)
 }
 
 /* The body of a define or a block: a template of its own, with its own variables. */
-static bool parse_body(gparser *p, gstr name, const char *context)
+static bool parse_body(gparser *p, gstr name, bool is_block)
 {
     gparser own = *p;
     gnode *end = NULL;
@@ -311,17 +311,18 @@ static bool parse_body(gparser *p, gstr name, const char *context)
     gnode *root = NULL;
     if (gparse_descend(&own) && gparse_push_var(&own, GSTR("$")))
         root = parse_list(&own, &end);
+    gparser *teller = is_block ? p : &own; /* Go tells this error of a block on its first line */
     if (root && end->kind != GN_END)
-        (void)gparse_error(&own, "unexpected {{else}} in %s", context); /* sticks in own */
-    if (root && !own.fail)
+        (void)gparse_error(teller, "unexpected {{else}} in %s", /* sticks in teller */
+                           is_block ? "block clause" : "define clause");
+    if (root && !teller->fail)
         (void)add_tree(&own, (gtree){name, root}); /* sticks in own */
-    p->lex = own.lex;
-    memcpy(p->tok, own.tok, sizeof p->tok);
-    p->n_peek = own.n_peek;
+    p->lex = own.lex;                              /* both have given back no token */
     p->trees = own.trees;
     p->n_tree = own.n_tree;
     p->cap_tree = own.cap_tree;
-    p->fail = own.fail;
+    if (own.fail)
+        p->fail = own.fail;
     return !p->fail;
 }
 
@@ -344,7 +345,7 @@ static bool parse_definition(gparser *p)
     }
     if (!gparse_unquote(p, t.text, &name) || !expect(p, GT_RIGHT_DELIM, "define clause", &t))
         return false;
-    return parse_body(p, name, "define clause");
+    return parse_body(p, name, false);
 }
 
 static bool template_name(gparser *p, gtoken t, const char *context, gstr *out)
@@ -362,7 +363,7 @@ static gnode *parse_block(gparser *p)
     if (!template_name(p, t, "block clause", &name))
         return NULL;
     gnode *pipe = gparse_pipeline(p, "block clause", GT_RIGHT_DELIM);
-    if (!pipe || !parse_body(p, name, "block clause"))
+    if (!pipe || !parse_body(p, name, true))
         return NULL;
     gnode *n = gparse_node(p, GN_TEMPLATE, t.pos);
     if (n) {

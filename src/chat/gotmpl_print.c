@@ -140,8 +140,16 @@ static void print_pointer(const gformat *f, gval v, uint32_t verb, int depth, bo
     if (depth == 0 && !v.nil) {
         (void)buf_putc(f->out, '&');
         print_value(f, *v.u.ref, verb, 1, plain);
+    } else if (!verb_in(verb, "vbodxX")) {
+        bad_verb(f, v, verb);
+    } else if (v.nil && verb == 'v' && f->sharp_v) {
+        (void)buf_printf(f->out, "(%s)(nil)", v.type->name);
+    } else if (v.nil && verb == 'v') {
+        gfmt_pad(f, GSTR("<nil>"));
+    } else if (v.nil) {
+        gfmt_integer(f, 0, false, verb);
     } else {
-        (void)buf_puts(f->out, v.nil ? "<nil>" : "0xc000000000");
+        (void)buf_puts(f->out, "0xc000000000");
     }
 }
 
@@ -170,6 +178,10 @@ static void print_value(const gformat *f, gval v, uint32_t verb, int depth, bool
     }
     if (!plain && !f->sharp_v && v.type->stringer && verb_in(verb, "vsxXq")) {
         print_text_of(f, v, verb);
+        return;
+    }
+    if (v.type->in_order && v.nil) { /* a pointer in Go */
+        print_pointer(f, v, verb, depth, plain);
         return;
     }
     const int next = v.iface && depth ? depth + 1 : depth;
@@ -210,10 +222,15 @@ static void print_arg(const gformat *f, gval v, uint32_t verb)
         print_value(f, v, verb, 0, false);
 }
 
-void gotmpl_print(gval v, buf *out)
+void gotmpl_print_verb(gval v, char verb, buf *out)
 {
     const gformat f = {.out = out};
-    print_arg(&f, v, 'v');
+    print_arg(&f, v, (unsigned char)verb);
+}
+
+void gotmpl_print(gval v, buf *out)
+{
+    gotmpl_print_verb(v, 'v', out);
 }
 
 void gotmpl_print_action(gval v, buf *out)

@@ -1,0 +1,3 @@
+module gotmpl_oracle
+
+go 1.24
