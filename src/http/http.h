@@ -19,14 +19,15 @@
 
 #define HTTP_WORKERS 8
 #define HTTP_CONNECTIONS 4096
-#define HTTP_HEADER_BYTES 32768         /* a connection's memory in MHD: its header must fit */
-#define HTTP_BODIES_BYTES (1024u << 20) /* bodies held at once, of all requests together */
-#define HTTP_CHUNKED_OVER 2048          /* as Go: a longer reply has no Content-Length */
-#define HTTP_PIECES_BYTES (8u << 20)    /* waiting for a client that does not read: it is dropped */
-#define HTTP_UPLOAD_BYTES (4u << 20)    /* of an upload, waiting for the disk */
-#define HTTP_HEADER_MS 20000            /* a new connection must have sent a header */
-#define HTTP_IDLE_MS 120000             /* between requests, or no byte taken of a reply */
-#define HTTP_BODY_WINDOW_MS 20000       /* in each, this many bytes of a body must come: */
+#define HTTP_HEADER_BYTES 32768          /* a connection's memory in MHD: its header must fit */
+#define HTTP_BODIES_BYTES (1024u << 20)  /* bodies held at once, of all requests together: */
+#define HTTP_BODY_FREE_BYTES (64u << 10) /* the beginning of each is not counted */
+#define HTTP_CHUNKED_OVER 2048           /* as Go: a longer reply has no Content-Length */
+#define HTTP_PIECES_BYTES (8u << 20) /* waiting for a client that does not read: it is dropped */
+#define HTTP_UPLOAD_BYTES (4u << 20) /* of an upload, waiting for the disk */
+#define HTTP_HEADER_MS 20000         /* a new connection must have sent a header */
+#define HTTP_IDLE_MS 120000          /* between requests, or no byte taken of a reply */
+#define HTTP_BODY_WINDOW_MS 20000    /* in each, this many bytes of a body must come: */
 #define HTTP_BODY_WINDOW_BYTES 4096
 #define HTTP_TICK_MS 500 /* how often slow connections are looked for */
 

@@ -9,10 +9,15 @@
 /* Of a body that nobody wants, before the connection is closed after all. */
 #define DROP_BYTES ((uint64_t)2 * API_MAX_BODY)
 
-/* Room for n more bytes of bodies, over all requests. */
+/* Room for n more bytes of bodies, over all requests. The beginning of each is free, so that small
+ * requests are answered however many large ones are on their way. */
 static bool book(exchange *e, size_t n)
 {
     http *h = e->h;
+    const size_t whole = e->body.n + n;
+    if (whole <= HTTP_BODY_FREE_BYTES)
+        return true;
+    n = whole - HTTP_BODY_FREE_BYTES - e->n_body_booked;
     (void)pthread_mutex_lock(&h->lock);
     const bool ok = n <= HTTP_BODIES_BYTES - h->n_body_bytes;
     if (ok) {

@@ -2,6 +2,8 @@
  * clients that leave. */
 #include "http_rig.h"
 
+#include <sys/un.h>
+
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 static void whole_replies(void **state)
@@ -752,6 +754,50 @@ static void logs(void **state)
     assert_int_equal(atomic_load(&n_line), 1);
 }
 
+/* Who reaches a unix socket, or an address that all may reach, is not kept out by Host. */
+static void other_sockets(void **state)
+{
+    (void)state;
+    static const char ask[] = "GET /api/version HTTP/1.1\r\nHost: evil.example\r\n\r\n";
+    rig r = {0};
+    rig_reply a;
+    http_opts o = rig_opts();
+    char dir[] = "/tmp/cama_test_XXXXXX";
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    assert_non_null(mkdtemp(dir));
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/s", dir);
+    assert_int_equal(net_listen_unix(address.sun_path, &o.unix_fd, NULL), CAMA_OK);
+    rig_open(&r, &o);
+    rig_ask(&r, ask, &a);
+    assert_int_equal(a.status, 403);
+    free(a.body);
+    const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_true(rig_send(fd, ask));
+    assert_true(rig_read(fd, false, &a));
+    assert_int_equal(a.status, 200);
+    free(a.body);
+    /* its client is watched as well */
+    assert_true(rig_send(fd, POST("/api/wait", "{}", "2")));
+    assert_true(rig_until(&rig_s.n_run, 1, 10000));
+    close(fd);
+    assert_true(rig_until(&rig_s.n_gone, 1, 3000));
+    rig_close(&r);
+    assert_int_equal(unlink(address.sun_path), 0);
+    assert_int_equal(rmdir(dir), 0);
+
+    net_host h = {.name = "0.0.0.0"};
+    bool in_use = false;
+    o = rig_opts();
+    assert_int_equal(net_listen_tcp(&h, &o.tcp_fd, &in_use, NULL), CAMA_OK);
+    r.port = net_port(o.tcp_fd);
+    assert_int_equal(http_open(&o, &r.h, NULL), CAMA_OK);
+    rig_ask(&r, ask, &a);
+    assert_int_equal(a.status, 200);
+    free(a.body);
+    rig_close(&r);
+}
+
 static void bad_origins(void **state)
 {
     (void)state;
@@ -785,6 +831,7 @@ int main(void)
         cmocka_unit_test(drains),
         cmocka_unit_test(drain_ends),
         cmocka_unit_test(logs),
+        cmocka_unit_test(other_sockets),
         cmocka_unit_test(bad_origins),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
