@@ -1,7 +1,8 @@
 /* fake_runner.h - a runner for the pool's tests, that behaves as it is told: well, slowly or badly.
  *
  * A test program is its own runner: main calls fake_runner_main when argv[1] is "runner". What it
- * shall do before LOAD stands in FAKE_HELLO (silent, exit, garbage, version, early). The rest is in
+ * shall do before LOAD stands in FAKE_HELLO (silent, exit, garbage, version, early; random: frames
+ * that make no sense, all its life). The rest is in
  * the "weights" file, words with values:
  *     total 1000  available 5000  n_ctx 512  (PLAN)      load_ms 50  progress 1 (frames meanwhile)
  *     plan die|stop|garbage|silent|refuse|nofit|fd
@@ -368,6 +369,44 @@ static inline void fake_hello(fake_runner *r, const char *how)
               0);
 }
 
+/* Frames that are whole and make no sense: out of turn, of strange jobs, with figures that no
+ * machine has. */
+static inline void fake_nonsense(fake_runner *r, unsigned *x)
+{
+    static const char *const heads[] = {
+        "{}",
+        "{\"version\":1}",
+        "{\"total\":-1,\"weights\":-9223372036854775808,\"available\":1e300,\"n_ctx\":1e99}",
+        "{\"total\":9223372036854775807,\"kv\":18446744073709551615,\"n_ctx\":4294967296}",
+        "{\"total\":\"x\",\"engine\":[],\"n_ctx\":{},\"level\":7,\"steps\":null}",
+        "{\"code\":\"ERR_NO_FIT\",\"text\":\"no\"}",
+        "{\"code\":\"OK\",\"text\":\"\\u001b[31m\"}",
+        "{\"code\":17,\"running\":-5,\"steps\":-1,\"rows\":99999999999999999999}",
+        "{\"engine\":\"a name that is far too long for any field that an engine's name has\"}",
+        "{\"reason\":\"canceled\",\"n_ctx\":4294967295}",
+    };
+    static const char data[] = "\xc3\xa9\n\xf0\x9f\x90\xab[]";
+    *x = *x * 1664525u + 1013904223u;
+    const unsigned v = *x >> 8;
+    const wire_type t = (wire_type)(WIRE_HELLO + (int)(v % (WIRE_N_TYPE - WIRE_HELLO)));
+    fake_send(r, t, v / 64 % 8, heads[v / 512 % TEST_COUNT(heads)], data, v / 8192 % sizeof data);
+}
+
+/* Behaves, but for nonsense now and then. */
+static inline void fake_random(fake_runner *r)
+{
+    unsigned x = (unsigned)getpid() * 2654435761u;
+    wire_frame f;
+    while (wire_recv(r->wire, &f, NULL) == CAMA_OK) {
+        x = x * 1664525u + 1013904223u;
+        if ((x >> 16) % 3 == 0)
+            fake_nonsense(r, &x);
+        else
+            fake_frame(r, &f);
+    }
+    _exit(0);
+}
+
 static inline int fake_runner_main(void)
 {
     static fake_runner r;
@@ -375,6 +414,8 @@ static inline int fake_runner_main(void)
     if (wire_open(WIRE_RUNNER_FD, &(wire_opts){.side = WIRE_RUNNER}, &r.wire, NULL))
         return 2;
     fake_hello(&r, how ? how : "");
+    if (how && strcmp(how, "random") == 0)
+        fake_random(&r);
     wire_frame f;
     while (wire_recv(r.wire, &f, NULL) == CAMA_OK)
         fake_frame(&r, &f);

@@ -122,6 +122,7 @@ static verdict on_hello(pool_runner *r, const wire_frame *f, err_info *err)
     pool_unlock(r->pool); /* files may lie on a slow disk */
     const cama_err e = send_load(r, err);
     pool_lock(r->pool);
+    pool_step(r->pool); /* the timer has other deadlines to watch from here on */
     if (!e || e == CAMA_ERR_CANCELED)
         return GO_ON;
     r->refused = *err;

@@ -23,12 +23,17 @@ static uint64_t after(uint64_t start_ns, uint64_t wait_ns)
     return wait_ns < UINT64_MAX - start_ns ? start_ns + wait_ns : UINT64_MAX;
 }
 
+static uint64_t hello_timeout_ns(const pool *p)
+{
+    return earlier(POOL_HELLO_NS, p->o.load_timeout_ns);
+}
+
 /* When r must be looked at, as far as its state says. */
 static uint64_t runner_next_ns(const pool *p, const pool_runner *r)
 {
     switch (r->state) {
     case RUNNER_SPAWNING:
-        return after(r->spawn_ns, POOL_HELLO_NS);
+        return after(r->spawn_ns, hello_timeout_ns(p));
     case RUNNER_PLANNING:
     case RUNNER_LOADING:
         return earlier(after(r->alive_ns, p->o.load_timeout_ns),
@@ -116,7 +121,8 @@ static void check_runner(pool *p, pool_runner *r, uint64_t now_ns)
         return;
     switch (r->state) {
     case RUNNER_SPAWNING:
-        pool_runner_kill(r, "it said nothing for %.1f s after its start", seconds(POOL_HELLO_NS));
+        pool_runner_kill(r, "it said nothing for %.1f s after its start",
+                         seconds(hello_timeout_ns(p)));
         break;
     case RUNNER_PLANNING:
     case RUNNER_LOADING:
