@@ -51,7 +51,8 @@ size_t human_duration(int64_t ms, char out[HUMAN_BYTES])
 {
     const int64_t seconds = ms / 1000;
     const int64_t minutes = seconds / 60;
-    const int64_t hours = (ms + 1800000) / 3600000; /* rounded, where the others are cut */
+    const int64_t hours =
+        ms / 3600000 + (ms % 3600000 >= 1800000); /* rounded; the others are cut */
     if (seconds < 1)
         return length(snprintf(out, HUMAN_BYTES, "Less than a second"));
     if (seconds < 60)

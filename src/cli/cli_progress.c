@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -15,13 +16,22 @@ void progress_init(cli_progress *p)
     *p = (cli_progress){.terminal = isatty(STDERR_FILENO) && term && *term && strcmp(term, "dumb")};
 }
 
+/* Bytes of text that stay within a line: only one line can be written over. */
+static int room(size_t n_share)
+{
+    struct winsize size = {0};
+    const bool known = !ioctl(STDERR_FILENO, TIOCGWINSZ, &size) && size.ws_col > 20;
+    return (int)((known ? size.ws_col : 80u) - 1 - n_share);
+}
+
 static void write_line(const cli_progress *p, const char *end)
 {
     char share[16] = "";
     if (p->percent >= 0)
         (void)snprintf(share, sizeof share, " %d%%", p->percent);
     if (p->terminal)
-        fprintf(stderr, "\r%s%s\033[K%s", p->text, share, end);
+        fprintf(stderr, "\r%.*s%s\033[K%s", *end ? (int)sizeof p->text : room(strlen(share)),
+                p->text, share, end);
     else if (*end)
         fprintf(stderr, "%s%s%s", p->text, share, end);
 }
