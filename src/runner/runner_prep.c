@@ -102,13 +102,13 @@ static void read_sampling(const runner_prep *p, sample_params *s)
     s->repeat_last_n = clamp_i32(prep_int(p, "repeat_last_n"), -1, SAMPLE_MAX_LAST_N);
     s->last_n_full = p->j->n_ctx;
     s->repeat_penalty = (float)prep_float(p, "repeat_penalty");
-    s->frequency_penalty = (float)prep_float(p, "frequency_penalty");
-    s->presence_penalty = (float)prep_float(p, "presence_penalty");
+    s->frequency_penalty = clamp_float(prep_float(p, "frequency_penalty"), -100, 100);
+    s->presence_penalty = clamp_float(prep_float(p, "presence_penalty"), -100, 100);
     s->top_k = clamp_i32(prep_int(p, "top_k"), 0, INT32_MAX);
     s->typical_p = clamp_float(prep_float(p, "typical_p"), 0, 1);
     s->top_p = clamp_float(prep_float(p, "top_p"), 0, 1);
     s->min_p = clamp_float(prep_float(p, "min_p"), 0, 1);
-    s->temperature = (float)prep_float(p, "temperature");
+    s->temperature = clamp_float(prep_float(p, "temperature"), 0, 100);
     const int64_t seed = prep_int(p, "seed");
     s->seed = seed == -1 ? -1 : (int64_t)(uint32_t)seed;
     if (!(s->repeat_penalty > 0)) {
