@@ -135,12 +135,32 @@ static void on_loaded(api_answer *a, const pool_event *e)
     (void)snprintf(a->device, sizeof a->device, "%s", api_text(json_get(e->head, "device")));
 }
 
-/* Elements of the array, without its brackets. */
+/* Alternatives that nobody asked for are left out, as Go's omitempty does. */
+static void put_logprob(api_writer *w, const json_value *one)
+{
+    api_open(w, NULL, '{');
+    for (size_t i = 0; one->kind == JSON_OBJECT && i < one->n; i++) {
+        const json_member *m = &one->members[i];
+        if (strcmp(m->key, "top_logprobs") != 0 || m->value->n > 0)
+            api_put_json(w, m->key, m->value);
+    }
+    api_close(w, '}');
+}
+
+void api_put_logprobs(api_writer *w, const char *key, const json_value *list)
+{
+    if (key)
+        api_open(w, key, '[');
+    for (size_t i = 0; list && list->kind == JSON_ARRAY && i < list->n; i++)
+        put_logprob(w, list->items[i]);
+    if (key)
+        api_close(w, ']');
+}
+
 static void keep_logprobs(api_answer *a, const json_value *list)
 {
     api_writer w = {.out = &a->logprobs, .comma = a->logprobs.n > 0};
-    for (size_t i = 0; list && list->kind == JSON_ARRAY && i < list->n; i++)
-        api_put_json(&w, NULL, list->items[i]);
+    api_put_logprobs(&w, NULL, list);
 }
 
 static void keep(api_answer *a, const pool_event *e)

@@ -68,7 +68,7 @@ static void put_piece(api_answer *a, pool_event_type type, const pool_event *e, 
     api_close(&w, '}');
     api_put_bool(&w, "done", false);
     if (logprobs)
-        api_put_json(&w, "logprobs", logprobs);
+        api_put_logprobs(&w, "logprobs", logprobs);
     api_close(&w, '}');
     (void)buf_putc(out, '\n');
 }

@@ -312,6 +312,8 @@ void api_answer_run(api_answer *a, const api_model *m, buf *head, const int32_t 
 /* Answers the call with a problem instead, and frees. in_stream: in the form that errors from
  * inside a stream have. */
 void api_answer_refuse(api_answer *a, const api_problem *p, bool in_stream);
+/* logprobs of an event's head; key NULL: the elements alone. */
+void api_put_logprobs(api_writer *w, const char *key, const json_value *list);
 /* The statistics of a last record, from total_duration on; then our own fields. */
 void api_put_stats(api_writer *w, const api_answer *a);
 void api_put_ours(api_writer *w, const api_answer *a);

@@ -85,12 +85,10 @@ static bool fits(const option_row *row, const json_value *v)
     return false;
 }
 
-/* What the API itself looks at: num_ctx, and lengths where Ollama's 0 means "no limit". */
+/* The API itself looks at num_ctx: memory is planned for it before the job is sent. */
 static int64_t settle(api_options *o, const option_row *row, const json_value *v)
 {
     int64_t n = v ? whole(v) : (int64_t)row->fallback;
-    if (strcmp(row->name, "num_predict") == 0)
-        return n <= 0 ? -1 : n;
     if (strcmp(row->name, "num_ctx") != 0)
         return n;
     const api_file *f = o->model->file;

@@ -132,7 +132,7 @@ static void put_piece(api_answer *a, pool_event_type type, const pool_event *e, 
     api_put_null(&w, "finish_reason");
     if (logprobs) {
         api_open(&w, "logprobs", '{');
-        api_put_json(&w, "content", logprobs);
+        api_put_logprobs(&w, "content", logprobs);
         api_close(&w, '}');
     }
     api_close(&w, '}');
