@@ -34,6 +34,15 @@ void gfmt_pad(const gformat *f, gstr s)
         repeat(f->out, ' ', gap);
 }
 
+/* Pads what a scratch buffer holds, and frees it. Its failure is that of the output. */
+static void pad_scratch(const gformat *f, buf *b)
+{
+    gfmt_pad(f, (gstr){b->data ? b->data : "", b->n});
+    if (b->fail)
+        f->out->fail = b->fail;
+    buf_done(b);
+}
+
 /* ---- integers ---- */
 
 static void pad_rune(const gformat *f, uint64_t u, bool quoted)
@@ -46,8 +55,7 @@ static void pad_rune(const gformat *f, uint64_t u, bool quoted)
         gotmpl_quote_rune(cp, f->plus, &b);
     else
         (void)buf_append(&b, bytes, utf8_encode(cp, bytes));
-    gfmt_pad(f, (gstr){b.data ? b.data : "", b.n});
-    buf_done(&b);
+    pad_scratch(f, &b);
 }
 
 /* U+0040, with # also the character. */
@@ -68,8 +76,7 @@ static void pad_unicode(const gformat *f, uint64_t u)
         (void)buf_puts(&b, "'");
     }
     plain.zero = false;
-    gfmt_pad(&plain, (gstr){b.data ? b.data : "", b.n});
-    buf_done(&b);
+    pad_scratch(&plain, &b);
 }
 
 static size_t digits_of(uint64_t u, unsigned base, bool upper, char out[72])
@@ -116,8 +123,7 @@ static void pad_number(const gformat *f, uint64_t u, bool negative, uint32_t ver
         (void)buf_putc(&b, '0');
     repeat(&b, '0', least - (long)n);
     (void)buf_append(&b, digits, n);
-    gfmt_pad(&plain, (gstr){b.data ? b.data : "", b.n});
-    buf_done(&b);
+    pad_scratch(&plain, &b);
 }
 
 void gfmt_integer(const gformat *f, uint64_t u, bool negative, uint32_t verb)
@@ -229,8 +235,7 @@ static void pad_float(const gformat *f, gstr num, bool finite)
     if (plain.zero && !f->minus && f->has_width && *sign)
         repeat(&b, '0', f->width - n);
     (void)buf_append(&b, num.p, num.n);
-    gfmt_pad(&plain, (gstr){b.data ? b.data : "", b.n});
-    buf_done(&b);
+    pad_scratch(&plain, &b);
 }
 
 void gfmt_float(const gformat *f, double v, uint32_t verb, int prec)
@@ -253,8 +258,8 @@ void gfmt_float(const gformat *f, double v, uint32_t verb, int prec)
     const buf *text = sharp.n ? &sharp : &b;
     if (text->n)
         pad_float(f, (gstr){text->data, text->n}, true);
-    if (text->fail)
-        f->out->fail = text->fail;
+    if (b.fail || sharp.fail)
+        f->out->fail = b.fail ? b.fail : sharp.fail;
     buf_done(&b);
     buf_done(&sharp);
 }
@@ -296,10 +301,7 @@ static void pad_quoted(const gformat *f, gstr s)
     } else {
         gotmpl_quote(s, f->plus, &b);
     }
-    gfmt_pad(f, (gstr){b.data ? b.data : "", b.n});
-    if (b.fail)
-        f->out->fail = b.fail;
-    buf_done(&b);
+    pad_scratch(f, &b);
 }
 
 static void put_hex(const gformat *f, gstr s, bool upper)

@@ -83,7 +83,8 @@ static gval cut(gval item, const size_t at[3], bool three)
         item.u.s = (gstr){item.u.s.p + at[0], at[1] - at[0]};
         return item;
     }
-    item.u.l.items += item.u.l.items ? at[0] : 0;
+    if (at[0])
+        item.u.l.items += at[0];
     item.u.l.n = at[1] - at[0];
     item.u.l.cap = (three ? at[2] : item.u.l.cap) - at[0];
     return item;
