@@ -171,6 +171,8 @@ static void put_array(const json_value *v, buf *out)
         width += n;
         if (fits)
             (void)buf_printf(out, "%s%s", i ? " " : "", item.data ? item.data : "");
+        if (item.fail && !out->fail)
+            out->fail = item.fail;
         buf_done(&item);
         if (!fits)
             break;
@@ -231,6 +233,7 @@ static void write_tensors(const card *c)
                                        json_text(list->items[i], "type"),
                                        text.data ? text.data : ""},
                  3);
+        g.failed = g.failed || text.fail;
         buf_done(&text);
     }
     (void)grid_write(&g, c->out);

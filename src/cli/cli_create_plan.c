@@ -176,6 +176,8 @@ static cama_err finish(maker *m)
     if (m->stops.n)
         (void)buf_printf(&m->parameters, "%s\"stop\":[%s]", m->parameters.n ? "," : "",
                          m->stops.data);
+    if (m->stops.fail && !out->fail)
+        out->fail = m->stops.fail;
     put_single(out, "template", m->template_);
     put_single(out, "system", m->system);
     put_single(out, "renderer", m->renderer);
