@@ -4,7 +4,8 @@
  * shall do before LOAD stands in FAKE_HELLO (silent, exit, garbage, version, early; random: frames
  * that make no sense, all its life). The rest is in
  * the "weights" file, words with values:
- *     total 1000  available 5000  n_ctx 512  (PLAN)      load_ms 50  progress 1 (frames meanwhile)
+ *     total 1000  kv 10  available 5000  n_ctx 512  (PLAN)
+ *     load_ms 50  progress 1 (frames meanwhile)
  *     plan die|stop|garbage|silent|refuse|nofit|fd
  *     load die|stop|garbage|silent|refuse|nofit|twice
  * and in a JOB's head: {"do": ...}
@@ -39,7 +40,7 @@ typedef struct fake_held {
 typedef struct fake_runner {
     wire *wire;
     char plan[16], load[16];
-    long total, available, n_ctx, load_ms, progress;
+    long total, kv, available, n_ctx, load_ms, progress;
     long asked_n_ctx;
     fake_held held[FAKE_MAX_HELD];
     size_t n_held;
@@ -99,6 +100,8 @@ static inline void fake_script(fake_runner *r, int fd)
             (void)snprintf(r->load, sizeof r->load, "%s", v);
         else if (strcmp(k, "total") == 0)
             r->total = atol(v);
+        else if (strcmp(k, "kv") == 0)
+            r->kv = atol(v);
         else if (strcmp(k, "available") == 0)
             r->available = atol(v);
         else if (strcmp(k, "n_ctx") == 0)
@@ -132,16 +135,18 @@ static inline bool fake_misbehave(fake_runner *r, const char *how)
 
 static inline void fake_figures(const fake_runner *r, char out[256])
 {
+    const long rest = r->kv + 10;
     (void)snprintf(
         out, 256,
-        "{\"weights\":%ld,\"kv\":10,\"scratch\":10,\"total\":%ld,\"available\":%ld,"
+        "{\"weights\":%ld,\"kv\":%ld,\"scratch\":10,\"total\":%ld,\"available\":%ld,"
         "\"n_ctx\":%ld,\"engine\":\"fake\",\"device\":\"cpu\",\"weights_in\":\"memory\"}",
-        r->total > 20 ? r->total - 20 : 0, r->total, r->available, r->n_ctx);
+        r->total > rest ? r->total - rest : 0, r->kv, r->total, r->available, r->n_ctx);
 }
 
 static inline void fake_load(fake_runner *r, const wire_frame *f)
 {
     r->total = 1000;
+    r->kv = 10;
     r->available = 1000000000;
     r->asked_n_ctx = (long)wire_int(f, "n_ctx", 0);
     r->n_ctx = r->asked_n_ctx;

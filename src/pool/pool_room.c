@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/plat.h"
 
 /* ---- memory ---- */
 
@@ -48,12 +49,12 @@ static bool fits(const pool *p, const pool_runner *w)
 }
 
 /* The one that was used longest ago among those that are ready, open, and idle or not. */
-static pool_runner *least_recent(const pool *p, bool idle)
+static pool_runner *least_recent(const pool *p, bool idle, const pool_runner *but)
 {
     pool_runner *found = NULL;
     for (pool_runner *r = p->runners; r; r = r->next)
-        if (r->state == RUNNER_READY && !r->is_closed && pool_runner_is_idle(r) == idle &&
-            (!found || r->used_ns < found->used_ns))
+        if (r != but && r->state == RUNNER_READY && !r->is_closed &&
+            pool_runner_is_idle(r) == idle && (!found || r->used_ns < found->used_ns))
             found = r;
     return found;
 }
@@ -71,7 +72,7 @@ static bool free_some(pool *p, const char *for_whom)
 {
     if (any_in_state(p, RUNNER_LEAVING, false) || any_in_state(p, RUNNER_LEAVING, true))
         return true;
-    pool_runner *r = least_recent(p, true);
+    pool_runner *r = least_recent(p, true, NULL);
     if (r) {
         pool_log(p, POOL_INFO, "%s leaves: %s needs its room", r->source->model.name, for_whom);
         pool_runner_quit(r);
@@ -79,7 +80,7 @@ static bool free_some(pool *p, const char *for_whom)
     }
     if (any_in_state(p, RUNNER_READY, true) || any_in_state(p, RUNNER_LOADING, false))
         return true;
-    r = least_recent(p, false);
+    r = least_recent(p, false, NULL);
     if (!r)
         return false;
     pool_log(p, POOL_INFO, "%s leaves after its jobs: %s needs its room", r->source->model.name,
@@ -87,6 +88,52 @@ static bool free_some(pool *p, const char *for_whom)
     r->is_closed = true;
     return true;
 }
+
+/* ---- growing ---- */
+
+/* What the larger context of t takes beyond the plan of r. */
+static uint64_t growth(const pool_runner *r, const pool_task *t)
+{
+    if (r->n_ctx == 0 || t->n_ctx <= r->n_ctx)
+        return 0;
+    const double more = (double)r->plan.kv * (t->n_ctx - r->n_ctx) / r->n_ctx;
+    return more < 1e18 ? (uint64_t)more : (uint64_t)1e18;
+}
+
+/* Memory that nobody has or is about to take. */
+static uint64_t unclaimed(const pool *p, uint64_t now_ns)
+{
+    uint64_t limit = p->o.max_bytes;
+    if (!limit)
+        limit = plat_memory_available();
+    if (!limit)
+        return UINT64_MAX; /* the system does not say */
+    uint64_t taken = 0;
+    for (const pool_runner *r = p->runners; r; r = r->next)
+        if (r->holds_memory)
+            taken += r->plan.total - (p->o.max_bytes ? 0 : resident_at(r, now_ns));
+    return taken < limit ? limit - taken : 0;
+}
+
+/* Whether t may go to its ready runner, which may have to grow for it: others that are idle leave
+ * first where memory is short. When there are none the runner itself grows or refuses. */
+static bool may_start(pool *p, pool_runner *r, const pool_task *t, uint64_t now_ns)
+{
+    const uint64_t more = growth(r, t);
+    if (more == 0 || more <= unclaimed(p, now_ns))
+        return true;
+    if (any_in_state(p, RUNNER_LEAVING, false) || any_in_state(p, RUNNER_LEAVING, true))
+        return false;
+    pool_runner *idle = least_recent(p, true, r);
+    if (!idle)
+        return true;
+    pool_log(p, POOL_INFO, "%s leaves: %s grows to %u tokens", idle->source->model.name,
+             r->source->model.name, t->n_ctx);
+    pool_runner_quit(idle);
+    return false;
+}
+
+/* ---- the line for room ---- */
 
 static pool_runner *first_planned(const pool *p)
 {
@@ -119,11 +166,11 @@ static void step_runner(pool *p, pool_slot *s, uint64_t now_ns)
     }
     if (r->state != RUNNER_READY)
         return;
-    while (!r->is_closed && s->waiting.first)
+    while (!r->is_closed && s->waiting.first && may_start(p, r, s->waiting.first, now_ns))
         pool_task_claim(p, s->waiting.first, r);
     r->is_closed = r->is_closed || r->unload_asked || p->is_draining;
     if (pool_runner_is_idle(r)) {
-        if (!r->is_closed && now_ns < r->expires_ns)
+        if (!r->is_closed && (s->waiting.n || now_ns < r->expires_ns))
             return;
         pool_log(p, POOL_INFO, "%s leaves: %s", r->source->model.name,
                  r->is_closed ? "it was told to" : "its keep-alive is over");

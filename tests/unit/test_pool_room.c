@@ -134,6 +134,31 @@ static void test_a_refusal_for_want_of_memory_is_tried_again_with_more_room(void
     rig_close();
 }
 
+static void test_who_is_idle_makes_room_for_a_larger_context(void **state)
+{
+    (void)state;
+    const pool_opts o = {.max_bytes = 10000, .keep_alive_ns = POOL_KEEP_DEFAULT};
+    rig_open(&o);
+    rig_model("a", "total 4000 kv 2000");
+    rig_model("b", "total 5000");
+    rig_model("c", "total 1000");
+    run("a");
+    run("b");
+    const long long pid = rig_field("a", "pid");
+    rig_done(rig_try(&(rig_job){.key = "a", .head = "{}", .n_ctx = 5000, .keep_ns = -1}, NULL));
+    assert_true(is_loaded("b")); /* 452 more bytes are there */
+    run("c");
+    rig_done(rig_try(&(rig_job){.key = "a", .head = "{}", .n_ctx = 8192, .keep_ns = -1}, NULL));
+    assert_false(is_loaded("b")); /* 2000 more are not */
+    assert_true(is_loaded("c"));
+    assert_int_equal(rig_field("a", "pid"), pid);
+    /* Alone it must see itself how far it comes. */
+    rig_done(rig_try(&(rig_job){.key = "a", .head = "{}", .n_ctx = 80000, .keep_ns = -1}, NULL));
+    assert_false(is_loaded("c"));
+    assert_int_equal(rig_field("a", "pid"), pid);
+    rig_close();
+}
+
 static void test_a_slow_load_holds_up_nobody(void **state)
 {
     (void)state;
@@ -265,6 +290,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_busy_one_leaves_when_its_jobs_are_done),
         cmocka_unit_test(test_too_large_alone_is_refused_with_the_runners_figures),
         cmocka_unit_test(test_a_refusal_for_want_of_memory_is_tried_again_with_more_room),
+        cmocka_unit_test(test_who_is_idle_makes_room_for_a_larger_context),
         cmocka_unit_test(test_a_slow_load_holds_up_nobody),
         cmocka_unit_test(test_many_models_take_turns),
         cmocka_unit_test(test_keep_alive_zero_unloads_at_once),
