@@ -138,14 +138,12 @@ static api_call *open_call(exchange *e)
         return NULL;
     api_out out = reply_out;
     out.user = e;
-    exchange_ref(e); /* the call's, until out.closed */
     api_call *call = h->o.calls.new_call(h->o.api, &e->request, &out);
     if (!call) {
-        exchange_unref(e);
-        out.user = e;
-        reply_out.reply(e, 500, NULL, NULL, 0, "", 0);
+        reply_out.reply(e, cama_err_status(CAMA_ERR_NOMEM), NULL, NULL, 0, "", 0);
         return NULL;
     }
+    exchange_ref(e); /* the call's, until out.closed */
     h->o.calls.ref(call);
     (void)pthread_mutex_lock(&e->lock);
     const bool over = e->phase == PHASE_OVER;

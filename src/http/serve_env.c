@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/ckd.h"
 #include "base/duration.h"
 
 #define NAME_BYTES 64
@@ -141,6 +142,38 @@ static bool duration_of(const env *v, const char *name, int64_t *out_ns)
     return false;
 }
 
+/* "8GB", "512MiB", "1000000": units of 1000 and of 1024. */
+static bool read_size(const char *text, uint64_t *out)
+{
+    static const struct {
+        const char *name;
+        uint64_t bytes;
+    } units[] = {{"", 1},           {"B", 1},           {"KB", 1000},
+                 {"MB", 1000000},   {"GB", 1000000000}, {"KiB", 1u << 10},
+                 {"MiB", 1u << 20}, {"GiB", 1u << 30}};
+    char *end = NULL;
+    errno = 0;
+    const unsigned long long n = strtoull(text, &end, 10);
+    if (errno || end == text || *text == '-')
+        return false;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (!strcmp(end, units[i].name))
+            return !ckd_mul(out, (uint64_t)n, units[i].bytes);
+    return false;
+}
+
+static uint64_t size_of(const env *v, const char *name)
+{
+    char full[NAME_BYTES];
+    uint64_t bytes = 0;
+    const char *text = get(name, full);
+    if (text && !read_size(text, &bytes)) {
+        bad(v, full, text, "a size such as 8GB or 512MiB");
+        return 0;
+    }
+    return bytes;
+}
+
 /* One of a few words; NULL: unset or another. */
 static const char *word_of(const env *v, const char *name, const char *const *words,
                            const char *want)
@@ -166,6 +199,9 @@ static void pool_from_env(pool_opts *p, const env *v)
         p->keep_alive_ns = ns < 0 ? POOL_KEEP_FOREVER : ns;
     if (duration_of(v, "LOAD_TIMEOUT", &ns))
         p->load_timeout_ns = ns <= 0 ? INT64_MAX : (uint64_t)ns;
+    if (duration_of(v, "HANG_TIMEOUT", &ns))
+        p->hang_timeout_ns = ns <= 0 ? INT64_MAX : (uint64_t)ns;
+    p->max_bytes = size_of(v, "MAX_MEMORY");
     p->max_loaded = uint_of(v, "MAX_LOADED_MODELS");
     p->max_queue = uint_of(v, "MAX_QUEUE");
     p->n_parallel = uint_of(v, "NUM_PARALLEL");

@@ -259,7 +259,7 @@ static cama_err resolve(const net_host *h, struct sockaddr_storage *out, socklen
     const int r = getaddrinfo(h->name, port, &hints, &list);
     if (r == EAI_MEMORY)
         return err_set(err, CAMA_ERR_NOMEM, "no memory to look up '%s'", h->name);
-    if (r)
+    if (r || !list)
         return err_set(err, CAMA_ERR_IO, "listen tcp: lookup %s: %s", h->name, gai_strerror(r));
     const struct addrinfo *use = list;
     for (const struct addrinfo *a = list; a; a = a->ai_next) {
