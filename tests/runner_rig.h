@@ -88,17 +88,23 @@ static inline void rig_expect(rig *g, wire_type t, wire_frame *f)
 }
 
 /* more: fields of LOAD, `,"n_ctx":64`. */
-static inline void rig_send_load(rig *g, const char *path, const char *more)
+static inline cama_err rig_try_load(rig *g, const char *path, const char *more, err_info *err)
 {
     char head[512];
-    err_info err;
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     assert_true(fd >= 0);
     (void)snprintf(head, sizeof head, "{\"files\":1,\"name\":\"tiny\",\"threads\":1%s}", more);
     const wire_out f = {
         .type = WIRE_LOAD, .head = head, .n_head = strlen(head), .fds = &fd, .n_fd = 1};
-    assert_int_equal(wire_send(g->w, &f, &err), CAMA_OK);
+    const cama_err e = wire_send(g->w, &f, err);
     (void)close(fd);
+    return e;
+}
+
+static inline void rig_send_load(rig *g, const char *path, const char *more)
+{
+    err_info err;
+    assert_int_equal(rig_try_load(g, path, more, &err), CAMA_OK);
 }
 
 static inline void rig_load(rig *g, const char *path, const char *more)

@@ -41,18 +41,17 @@ static void break_off(runner_job *j, const err_info *err)
 static void send_piece(runner_job *j, wire_type t, const char *text, size_t n)
 {
     wire_out f = {.type = t, .job = j->id, .data = text, .n_data = n};
+    err_info err;
     buf head;
     buf_init(&head, WIRE_MAX_HEAD_UP);
-    if (j->probs.n) {
-        (void)buf_printf(&head, "{\"logprobs\":[%s]}", j->probs.data); /* failures stick */
-        buf_clear(&j->probs);
-    }
-    err_info err;
+    if (j->probs.n)
+        (void)buf_printf(&head, "{\"logprobs\":[%s]}", j->probs.data); /* its failure sticks */
     if (buf_error(&j->probs, "probabilities", &err) || buf_error(&head, "probabilities", &err)) {
         break_off(j, &err);
         buf_done(&head);
         return;
     }
+    buf_clear(&j->probs);
     f.head = head.data;
     f.n_head = head.n;
     runner_send(j->r, &f);

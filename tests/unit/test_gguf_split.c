@@ -1,5 +1,6 @@
 #include "gguf/gguf.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "gguf_build.h"
@@ -108,6 +109,44 @@ static void test_joins(void **state)
     gguf_close(f);
 }
 
+/* Opened by the caller, in order; the names do not matter then. */
+static void test_from_descriptors(void **state)
+{
+    (void)state;
+    shard s[3];
+    int fds[3];
+    char path[128];
+    good_shards(s);
+    for (int i = 0; i < 3; i++) {
+        (void)snprintf(path, sizeof path, "%s/any-name-%d", folder, i);
+        write_shard(path, &s[i]);
+        fds[i] = open(path, O_RDONLY);
+        assert_true(fds[i] >= 0);
+        assert_int_equal(unlink(path), 0);
+    }
+    gguf_file *f = NULL;
+    err_info err = {0};
+    if (gguf_open_fds(fds, 3, "split", &f, &err))
+        fail_msg("%s", err.text);
+    assert_int_equal(gguf_n_tensor(f), 2);
+    float v;
+    memcpy(&v, gguf_find_tensor(f, "b")->data, 4);
+    assert_true(v == 2.0f);
+    gguf_close(f);
+    f = NULL;
+    assert_int_equal(gguf_open_fds(fds, 2, "split", &f, &err), CAMA_ERR_ARG);
+    assert_non_null(strstr(err.text, "a model of 3 shards in 2 files"));
+    assert_int_equal(gguf_open_fds(fds, 0, "split", &f, &err), CAMA_ERR_ARG);
+    const int wrong[3] = {fds[0], fds[2], fds[1]};
+    assert_int_equal(gguf_open_fds(wrong, 3, "split", &f, &err), CAMA_ERR_FORMAT);
+    assert_non_null(strstr(err.text, "shard 2 of 3, 'split'"));
+    const int closed[3] = {fds[0], 987654, fds[2]};
+    assert_int_equal(gguf_open_fds(closed, 3, "split", &f, &err), CAMA_ERR_IO);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(close(fds[i]), 0); /* they stayed the caller's */
+    assert_null(f);
+}
+
 static void test_refuses(void **state)
 {
     (void)state;
@@ -189,9 +228,8 @@ static void test_not_from_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_joins),
-        cmocka_unit_test(test_refuses),
-        cmocka_unit_test(test_missing_and_broken),
+        cmocka_unit_test(test_joins),           cmocka_unit_test(test_from_descriptors),
+        cmocka_unit_test(test_refuses),         cmocka_unit_test(test_missing_and_broken),
         cmocka_unit_test(test_not_from_memory),
     };
     return cmocka_run_group_tests(tests, make_folder, drop_folder);

@@ -73,6 +73,47 @@ static void chats_through_go(void **state)
     rig_has(a.head, "ERR_TEMPLATE");
 }
 
+/* The template opens the reasoning: what follows is some, until it is closed. */
+static void thinks(void **state)
+{
+    (void)state;
+    static const char template[] =
+        ",\"template\":\"{{ range .Messages }}{{ if .Thinking }}<think>{{ .Thinking }}</think>"
+        "{{ end }}{{ .Content }}{{ end }}<think>\"";
+    char head[600];
+    rig_answer a;
+    (void)snprintf(head, sizeof head, "{" CHAT OPTIONS "%s}", template);
+    rig_ask(&shared, head, &a);
+    assert_int_equal(a.end, WIRE_DONE);
+    assert_true(a.n_think > 0);
+    assert_int_equal(a.n_text, 0);
+    (void)snprintf(head, sizeof head, "{" CHAT OPTIONS "%s,\"think\":false}", template);
+    rig_ask(&shared, head, &a);
+    assert_int_equal(a.n_think, 0);
+    assert_true(a.n_text > 0);
+}
+
+/* Noise calls nothing, but the prompt shows the tools, and where it cannot, that is told. */
+static void tools_are_shown(void **state)
+{
+    (void)state;
+    static const char tools[] =
+        ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"look\",\"description\":\"d\","
+        "\"parameters\":{\"type\":\"object\",\"properties\":{}}}}]";
+    char head[900];
+    rig_answer a;
+    (void)snprintf(head, sizeof head,
+                   "{" CHAT ",\"render_only\":true%s,\"template\":\"{{ range .Tools }}{{ "
+                   ".Function.Name }};{{ end }}{{ range .Messages }}{{ end }}\"}",
+                   tools);
+    rig_ask(&shared, head, &a);
+    assert_string_equal(a.text, "look;");
+    (void)snprintf(head, sizeof head, "{" CHAT OPTIONS "%s}", tools);
+    rig_ask(&shared, head, &a);
+    assert_int_equal(a.end, WIRE_DONE);
+    rig_has(a.warn[0], "\"code\":\"tools_ignored\"");
+}
+
 static void several_at_once(void **state)
 {
     (void)state;
@@ -454,6 +495,8 @@ int main(void)
         cmocka_unit_test(generates),
         cmocka_unit_test(chats_through_jinja),
         cmocka_unit_test(chats_through_go),
+        cmocka_unit_test(thinks),
+        cmocka_unit_test(tools_are_shown),
         cmocka_unit_test(several_at_once),
         cmocka_unit_test(cancels),
         cmocka_unit_test(credit_is_kept),
