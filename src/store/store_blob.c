@@ -125,11 +125,16 @@ cama_err store_blob_read(const store *s, const char *digest, size_t max, arena *
     cama_err e = digest_parse(digest, clean, err);
     if (e)
         return e;
+    store_text got;
     store_path_blob(s, clean, path);
-    e = store_file_read(path, max, a, out, out_n, NULL, err);
+    e = store_file_read(path, max, a, &got, err);
     if (e == CAMA_ERR_NOT_FOUND)
-        e = err_set(err, e, "blob \"%s\" not found", clean);
-    return e;
+        return err_set(err, e, "blob \"%s\" not found", clean);
+    if (e)
+        return e;
+    *out = got.text;
+    *out_n = got.n;
+    return CAMA_OK;
 }
 
 /* ---- files that are there already ---- */

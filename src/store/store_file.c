@@ -13,7 +13,7 @@
 #include "store/store_os.h"
 
 #define TEMP_TRIES 16
-#define RENAME_TRIES 3
+#define RENAME_TRIES 16 /* against another program that removes empty folders meanwhile */
 #define LINK_TRIES 3
 #define WRITE_BYTES ((size_t)64 << 20) /* one write; some systems refuse more than 2 GiB */
 /* Where the file system has no locks. */
@@ -87,8 +87,7 @@ cama_err store_file_open_read(const char *path, int *out_fd, struct stat *out_st
     return CAMA_OK;
 }
 
-cama_err store_file_read(const char *path, size_t max, arena *a, const char **out, size_t *out_n,
-                         int64_t *out_modified_ns, err_info *err)
+cama_err store_file_read(const char *path, size_t max, arena *a, store_text *out, err_info *err)
 {
     int fd;
     struct stat st;
@@ -105,13 +104,9 @@ cama_err store_file_read(const char *path, size_t max, arena *a, const char **ou
     else
         e = read_whole(fd, path, text, &n, err);
     (void)close(fd); /* only read from: nothing can be lost */
-    if (e)
-        return e;
-    *out = text;
-    *out_n = n;
-    if (out_modified_ns)
-        *out_modified_ns = store_os_modified_ns(&st);
-    return CAMA_OK;
+    if (!e)
+        *out = (store_text){text, n, store_os_modified_ns(&st)};
+    return e;
 }
 
 static int flush_retry(int fd)
@@ -136,6 +131,8 @@ static void folder_of(const char *path, char out[STORE_PATH_BYTES])
 static cama_err flush_folder(const char *path, err_info *err)
 {
     const int fd = open_retry(path, O_RDONLY | O_DIRECTORY);
+    if (fd < 0 && errno == ENOENT) /* removed by another program: what it named is gone with it */
+        return CAMA_OK;
     if (fd < 0)
         return store_file_error(err, "open", path);
     const bool flushed = flush_retry(fd) == 0 || errno == EINVAL || errno == ENOTSUP;
@@ -169,25 +166,33 @@ static cama_err make_one(const char *path, bool *out_missing, err_info *err)
     return store_file_error(err, "make the folder", path);
 }
 
-cama_err store_file_make_folder(const char *path, err_info *err)
+/* From the top down. */
+static cama_err make_all(const char *path, bool *out_missing, err_info *err)
 {
-    bool missing;
-    cama_err e = make_one(path, &missing, err);
-    if (e || !missing)
-        return e;
-    char part[STORE_PATH_BYTES]; /* from the top down */
+    char part[STORE_PATH_BYTES];
+    cama_err e = CAMA_OK;
     for (size_t n = 1; !e; n++) {
         if (path[n] != '/' && path[n] != '\0')
             continue;
         memcpy(part, path, n);
         part[n] = '\0';
-        e = make_one(part, &missing, err);
+        e = make_one(part, out_missing, err);
         if (path[n] == '\0')
             break;
     }
-    if (!e && missing) /* somebody removes what is made */
-        e = err_set(err, CAMA_ERR_IO, "store: cannot make the folder '%s': its parent is gone",
-                    path);
+    return e;
+}
+
+cama_err store_file_make_folder(const char *path, err_info *err)
+{
+    bool missing;
+    cama_err e = make_one(path, &missing, err);
+    for (int i = 0; !e && missing; i++) {
+        if (i == RENAME_TRIES)
+            return err_set(err, CAMA_ERR_IO,
+                           "store: cannot make the folder '%s': its parent is gone", path);
+        e = make_all(path, &missing, err);
+    }
     return e;
 }
 

@@ -23,10 +23,15 @@ cama_err store_file_error(err_info *err, const char *verb, const char *path);
 
 /* A regular file, for reading. CAMA_ERR_NOT_FOUND, CAMA_ERR_IO. */
 cama_err store_file_open_read(const char *path, int *out_fd, struct stat *out_st, err_info *err);
-/* A regular file whole, at most max bytes, NUL-terminated, in the arena. CAMA_ERR_NOT_FOUND,
- * CAMA_ERR_LIMIT, CAMA_ERR_IO. out_modified_ns may be NULL. */
-cama_err store_file_read(const char *path, size_t max, arena *a, const char **out, size_t *out_n,
-                         int64_t *out_modified_ns, err_info *err);
+typedef struct store_text {
+    const char *text; /* NUL-terminated */
+    size_t n;
+    int64_t modified_ns; /* since 1970 */
+} store_text;
+
+/* A regular file whole, at most max bytes, in the arena. CAMA_ERR_NOT_FOUND, CAMA_ERR_LIMIT,
+ * CAMA_ERR_IO. */
+cama_err store_file_read(const char *path, size_t max, arena *a, store_text *out, err_info *err);
 /* The folder and its parents, each one's entry flushed. */
 cama_err store_file_make_folder(const char *path, err_info *err);
 /* Not there: CAMA_OK. The folder is flushed. */

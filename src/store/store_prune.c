@@ -113,7 +113,8 @@ static void prune_model(prune *p, const char *path, const char *name)
     prune_folder(p, path, name, 2);
 }
 
-/* rmdir takes empty folders only, so that there is nothing to look at first. */
+/* rmdir takes empty folders only, so that there is nothing to look at first but the age: somebody
+ * may be about to put a manifest into a young one. */
 static void prune_folder(prune *p, const char *path, const char *name, int depth)
 {
     static void (*const below[])(prune *, const char *, const char *) = {prune_space, prune_model};
@@ -123,7 +124,8 @@ static void prune_folder(prune *p, const char *path, const char *name, int depth
         return;
     if (depth < 2)
         (void)each_entry(path, below[depth], p, NULL); /* then it is not empty and stays */
-    (void)rmdir(path);
+    if (p->now_s - (int64_t)st.st_mtime >= p->min_age_s)
+        (void)rmdir(path); /* most often: not empty */
 }
 
 static cama_err prune_locked(prune *p, err_info *err)

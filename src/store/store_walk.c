@@ -194,15 +194,15 @@ cama_err store_lookup(const store *s, const model_name *name, model_name *out, e
 cama_err store_read_manifest(const char *path, const model_name *name, arena *a, store_model *out,
                              err_info *err)
 {
-    const char *text;
-    size_t n;
+    store_text got;
     store_model m = {.name = *name};
-    cama_err e = store_file_read(path, STORE_MAX_MANIFEST, a, &text, &n, &m.modified_ns, err);
+    cama_err e = store_file_read(path, STORE_MAX_MANIFEST, a, &got, err);
     if (e)
         return e == CAMA_ERR_LIMIT ? err_wrap(err, CAMA_ERR_FORMAT, "manifest") : e;
-    e = store_manifest_parse(text, n, a, &m, err);
+    m.modified_ns = got.modified_ns;
+    e = store_manifest_parse(got.text, got.n, a, &m, err);
     if (!e)
-        e = store_hash_bytes(text, n, m.digest, err);
+        e = store_hash_bytes(got.text, got.n, m.digest, err);
     if (e)
         return err_wrap(err, e, "manifest '%s'", path);
     *out = m;
@@ -212,18 +212,17 @@ cama_err store_read_manifest(const char *path, const model_name *name, arena *a,
 /* A manifest may name no config (Ollama reads such ones): all of its fields are then absent. */
 static cama_err read_config(const store *s, arena *a, store_model *m, err_info *err)
 {
-    const char *text = "{}";
-    size_t n = 2;
+    store_text got = {"{}", 2, 0};
     char path[STORE_PATH_BYTES] = "";
     if (m->config.digest) {
         store_path_blob(s, m->config.digest, path);
-        const cama_err e = store_file_read(path, STORE_MAX_CONFIG, a, &text, &n, NULL, err);
+        const cama_err e = store_file_read(path, STORE_MAX_CONFIG, a, &got, err);
         if (e)
             return e == CAMA_ERR_NOT_FOUND || e == CAMA_ERR_LIMIT
                        ? err_wrap(err, CAMA_ERR_FORMAT, "config")
                        : e;
     }
-    const cama_err e = store_config_parse(text, n, a, &m->config_json, err);
+    const cama_err e = store_config_parse(got.text, got.n, a, &m->config_json, err);
     return e ? err_wrap(err, e, "config '%s'", path) : CAMA_OK;
 }
 

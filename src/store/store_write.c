@@ -217,8 +217,7 @@ static cama_err copy_locked(store *s, const model_name *from, const model_name *
     store_model old;
     bool replaces = false;
     char path[STORE_PATH_BYTES];
-    const char *text;
-    size_t n;
+    store_text got;
     cama_err e = store_lookup(s, from, &source, err);
     if (!e)
         e = store_canonical(s, to, &target, err);
@@ -228,11 +227,11 @@ static cama_err copy_locked(store *s, const model_name *from, const model_name *
     if (!e)
         e = store_read_manifest(path, &source, a, &m, err);
     if (!e)
-        e = store_file_read(path, STORE_MAX_MANIFEST, a, &text, &n, NULL, err);
+        e = store_file_read(path, STORE_MAX_MANIFEST, a, &got, err);
     if (!e)
         e = read_old(s, &target, a, &old, &replaces, err);
     if (!e)
-        e = write_manifest(s, &target, text, n, err);
+        e = write_manifest(s, &target, got.text, got.n, err);
     if (!e && replaces)
         (void)remove_unused(s, &old, NULL); /* the copy is written; prune finds what is left */
     return e;

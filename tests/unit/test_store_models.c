@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <sys/file.h>
+#include <sys/wait.h>
 
 #include "store/store_manifest.h"
 
@@ -371,12 +372,11 @@ static void test_copy(void **state)
                    a, STORE_MEDIA_PREFIX);
     rig_write_file(manifest_path(&r, "x"), text);
     assert_int_equal(copy_model(&r, "X", "me/y:v2", &err), CAMA_OK);
-    const char *copied;
-    size_t n;
+    store_text copied;
     assert_int_equal(store_file_read(rig_path(&r, "manifests/registry.ollama.ai/me/y/v2"), 4096,
-                                     &r.rig_arena, &copied, &n, NULL, NULL),
+                                     &r.rig_arena, &copied, NULL),
                      CAMA_OK);
-    assert_string_equal(copied, text);
+    assert_string_equal(copied.text, text);
     assert_string_equal(find(&r, "me/y:v2").digest, find(&r, "x").digest);
     /* onto itself, from nothing, over another */
     assert_int_equal(copy_model(&r, "x", "X", &err), CAMA_OK);
@@ -456,6 +456,10 @@ static void test_prune(void **state)
     assert_int_equal(mkdir(rig_path(&r, "manifests/host.example"), 0755), 0);
     assert_int_equal(mkdir(rig_path(&r, "manifests/host.example/ns"), 0755), 0);
     assert_int_equal(mkdir(rig_path(&r, "manifests/host.example/ns/model"), 0755), 0);
+    rig_make_old(rig_path(&r, "manifests/host.example/ns/model"), 7200);
+    rig_make_old(rig_path(&r, "manifests/host.example/ns"), 7200);
+    rig_make_old(rig_path(&r, "manifests/host.example"), 7200);
+    assert_int_equal(mkdir(rig_path(&r, "manifests/young.example"), 0755), 0);
     if (store_prune(r.s, 3600, &done, &err))
         fail_msg("%s", err.text);
     assert_int_equal(done.n_blob, 2);
@@ -466,6 +470,7 @@ static void test_prune(void **state)
     assert_true(rig_exists(rig_path(&r, "blobs/sha256-12345")));
     assert_false(rig_exists(rig_path(&r, "blobs/sha256-partial")));
     assert_false(rig_exists(rig_path(&r, "manifests/host.example")));
+    assert_true(rig_exists(rig_path(&r, "manifests/young.example")));
     assert_true(is_there(&r, "x"));
     assert_int_equal(store_prune(r.s, 0, &done, &err), CAMA_OK);
     assert_false(rig_has_blob(&r, young));
@@ -679,6 +684,50 @@ static void test_threads(void **state)
     rig_close(&r);
 }
 
+/* Another program makes and removes models in the same folder: ours stay, and nothing fails. */
+static void test_beside_another(void **state)
+{
+    (void)state;
+    store_rig r;
+    rig_open(&r);
+    const char *ours = rig_blob(&r, "ours");
+    rig_write(&r, "ours", ours, NULL);
+    const pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        err_info err = {0};
+        cama_err e = CAMA_OK;
+        for (int i = 0; i < 40 && !e; i++) {
+            e = rig_try_write(&r, "other/theirs", rig_blob(&r, "theirs"), NULL, &err);
+            if (!e)
+                e = remove_model(&r, "other/theirs", &err);
+        }
+        if (e)
+            print_error("the other program: %s\n", err.text);
+        _exit(e ? 1 : 0);
+    }
+    int status = 0;
+    for (int i = 0; waitpid(pid, &status, WNOHANG) == 0; i++) {
+        store_model *models;
+        const size_t n = list(&r, &models);
+        assert_true(n == 1 || n == 2);
+        assert_true(is_there(&r, "OURS"));
+        (void)rmdir(rig_path(&r, "manifests/registry.ollama.ai/other/theirs"));
+        (void)rmdir(rig_path(&r, "manifests/registry.ollama.ai/other"));
+        assert_int_equal(store_prune(r.s, 3600, NULL, NULL), CAMA_OK);
+        if (i % 4 == 0)
+            rig_write(&r, "ours", ours, NULL);
+        if (i % 50 == 49) { /* lists stay in the arena */
+            arena_done(&r.rig_arena);
+            ours = rig_blob(&r, "ours");
+        }
+    }
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_true(rig_has_blob(&r, ours));
+    assert_int_equal(rig_count_temps(&r), 0);
+    rig_close(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -702,6 +751,7 @@ int main(void)
         cmocka_unit_test(test_v2),
         cmocka_unit_test(test_manifest_list),
         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_beside_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
