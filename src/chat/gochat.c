@@ -125,6 +125,14 @@ typedef struct gbuild {
     bool ok; /* false: out of memory */
 } gbuild;
 
+static cama_err data_error(const gbuild *b, err_info *err)
+{
+    if (b->mem.used_bytes >= b->mem.max_bytes / 2)
+        return err_set(err, CAMA_ERR_LIMIT, "template: its data takes more than %zu bytes",
+                       b->mem.max_bytes);
+    return err_set(err, CAMA_ERR_NOMEM, "template: no memory for its data");
+}
+
 static void *take(gbuild *b, size_t n, size_t size)
 {
     void *p = arena_take_array(&b->mem, n, size);
@@ -353,15 +361,41 @@ static gval images_of(gbuild *b, size_t n)
 
 /* ---- messages ---- */
 
-static gstr join(gbuild *b, gstr x, gstr y)
+/* Contents with a blank line between them: of the messages of one run, or of one role. */
+typedef struct gjoin {
+    const gval *const *of; /* fields of messages */
+    size_t n;
+    gstr role; /* p NULL: any */
+} gjoin;
+
+/* Measured first and written once, for a run may be long. */
+static gstr join(gbuild *b, gjoin j)
 {
-    char *text = take(b, x.n + 2 + y.n + 1, 1);
-    if (!text)
-        return GSTR("");
-    memcpy(text, x.p, x.n);
-    memcpy(text + x.n, "\n\n", 2);
-    memcpy(text + x.n + 2, y.p, y.n);
-    return (gstr){text, x.n + 2 + y.n};
+    size_t n = 0;
+    size_t n_part = 0;
+    gstr last = GSTR("");
+    for (size_t i = 0; i < j.n; i++) {
+        if (j.role.p && !gstr_same(j.of[i][M_ROLE].u.s, j.role))
+            continue;
+        last = j.of[i][M_CONTENT].u.s;
+        n += last.n + (n_part++ ? 2 : 0);
+    }
+    if (n_part < 2)
+        return last;
+    char *text = take(b, n + 1, 1);
+    size_t at = 0;
+    for (size_t i = 0; i < j.n && text; i++) {
+        const gstr part = j.of[i][M_CONTENT].u.s;
+        if (j.role.p && !gstr_same(j.of[i][M_ROLE].u.s, j.role))
+            continue;
+        memcpy(text + at, part.p, part.n);
+        at += part.n;
+        if (at < n) {
+            memcpy(text + at, "\n\n", 2);
+            at += 2;
+        }
+    }
+    return text ? (gstr){text, n} : GSTR("");
 }
 
 typedef struct gmessages {
@@ -384,27 +418,41 @@ static void message_of(gbuild *b, const json_value *v, gval *f, size_t *next_ima
     f[M_CALL_ID] = gval_string(text_of(v, "tool_call_id"));
 }
 
-/* Messages of one role behind each other become one, but for results of tools. */
+/* How many messages from i on become one: those of one role, but for results of tools. */
+static size_t run_length(const gval *const *of, size_t n, size_t i)
+{
+    const gstr role = of[i][M_ROLE].u.s;
+    size_t end = i + 1;
+    while (end < n && !gstr_is(role, "tool") && gstr_same(of[end][M_ROLE].u.s, role))
+        end++;
+    return end - i;
+}
+
 static gmessages collate(gbuild *b, const json_value *v)
 {
     gmessages m = {.system = GSTR("")};
     size_t next_image = 0;
-    size_t n_system = 0;
     const size_t n = v && v->kind == JSON_ARRAY ? v->n : 0;
+    const gval **of = take(b, n, sizeof *of);
     m.of = take(b, n, sizeof *m.of);
     for (size_t i = 0; i < n && b->ok; i++) {
         gval *f = take(b, N_MESSAGE, sizeof *f);
+        if (f)
+            message_of(b, v->items[i], f, &next_image);
+        of[i] = f;
+    }
+    if (!b->ok)
+        return m;
+    m.system = join(b, (gjoin){of, n, GSTR("system")});
+    for (size_t i = 0; i < n;) {
+        const size_t n_run = run_length(of, n, i);
+        gval *f = take(b, N_MESSAGE, sizeof *f);
         if (!f)
-            break;
-        message_of(b, v->items[i], f, &next_image);
-        const gstr role = f[M_ROLE].u.s;
-        if (gstr_is(role, "system"))
-            m.system = n_system++ ? join(b, m.system, f[M_CONTENT].u.s) : f[M_CONTENT].u.s;
-        gval *last = m.n ? (gval *)m.of[m.n - 1].u.fields : NULL; /* taken above, as f was */
-        if (last && gstr_same(last[M_ROLE].u.s, role) && !gstr_is(role, "tool"))
-            last[M_CONTENT] = gval_string(join(b, last[M_CONTENT].u.s, f[M_CONTENT].u.s));
-        else
-            m.of[m.n++] = struct_of(&message_type, f);
+            return m;
+        memcpy(f, of[i], N_MESSAGE * sizeof *f); /* the first one's, but for the text */
+        f[M_CONTENT] = gval_string(join(b, (gjoin){of + i, n_run, {NULL, 0}}));
+        m.of[m.n++] = struct_of(&message_type, f);
+        i += n_run;
     }
     return m;
 }
@@ -460,9 +508,7 @@ static cama_err render_messages(const gotmpl *t, const gochat_request *q, gbuild
     put(&d, "Messages", list_of(&messages_type, refs, m->n));
     put(&d, "Tools", tools_of(b, q->tools));
     put(&d, "Response", gval_string(GSTR("")));
-    if (!b->ok)
-        return err_set(err, CAMA_ERR_NOMEM, "template: no memory for its data");
-    return run(t, q, t->root, &d, out, err);
+    return b->ok ? run(t, q, t->root, &d, out, err) : data_error(b, err);
 }
 
 /* A template for one turn: system, prompt and response, each turn anew. */
@@ -521,7 +567,7 @@ cama_err gochat_render(const gotmpl *t, const gochat_request *q, buf *out, err_i
     } else {
         const gmessages m = collate(&b, q->messages);
         if (!b.ok)
-            e = err_set(err, CAMA_ERR_NOMEM, "template: no memory for its data");
+            e = data_error(&b, err);
         else if (t->root_cut)
             e = render_turns(t, q, &m, &text, err);
         else

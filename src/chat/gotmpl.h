@@ -22,8 +22,8 @@ void gotmpl_close(gotmpl *t);
  * "suffix", "messages", "thinking"): case does not count. */
 bool gotmpl_uses(const gotmpl *t, const char *identifier);
 
-/* As tmpl_render (its depth: GOTMPL_MAX_DEPTH when 0); data becomes dot and $. Numbers of the
- * data are float64, as Go reads JSON. */
+/* As tmpl_render; data becomes dot and $, its numbers float64, as Go reads JSON. CAMA_ERR_TEMPLATE
+ * with Go's text and position. */
 cama_err gotmpl_render(const gotmpl *t, const json_value *data, int64_t now_s,
                        const tmpl_limits *limits, buf *out, err_info *err);
 

@@ -331,7 +331,7 @@ cama_err gotmpl_exec(const gotmpl *t, const gexec_opts *o, buf *out, err_info *e
               .tree_name = {"", 0},
               .out = out,
               .max_steps = l->max_steps ? l->max_steps : TMPL_MAX_STEPS,
-              .max_depth = l->max_depth ? l->max_depth : GOTMPL_MAX_DEPTH,
+              .max_depth = l->max_depth ? l->max_depth : TMPL_MAX_DEPTH,
               .now_s = o->now_s,
               .node = o->root,
               .err = err};

@@ -17,9 +17,8 @@
 #include "base/arena.h"
 
 #define GOTMPL_MAX_SOURCE (4u << 20)
-#define GOTMPL_MAX_NEST 500u         /* blocks and parentheses inside each other in the source */
-#define GOTMPL_MAX_TREE (512u << 20) /* bytes of the tree of a template */
-#define GOTMPL_MAX_DEPTH 400u /* lists, templates and pipelines inside each other in a render */
+#define GOTMPL_MAX_NEST 200u           /* blocks, else ifs and parentheses inside each other */
+#define GOTMPL_MAX_TREE (512u << 20)   /* bytes of the tree of a template */
 #define GOTMPL_ERROR_BYTES (64u << 10) /* of a value or a node in an error, before it is cut */
 #define GOTMPL_MAX_WIDTH 1000000       /* of a printf verb, as in Go */
 

@@ -46,7 +46,7 @@ static void check_chat(const char *source, asked q, const char *want)
     arena a;
     buf out;
     err_info err = {0};
-    arena_init(&a, 1 << 20);
+    arena_init(&a, 1 << 26);
     buf_init(&out, 1 << 20);
     gotmpl *t = open_text(source);
     if (q.messages)
@@ -148,6 +148,26 @@ static void messages_are_collated(void **state)
                "S\n\nT[system:S][user:a\n\nb][tool:1][tool:2][system:T]");
 }
 
+/* A run of many messages is written once, not again for each of them. */
+static void a_long_run(void **state)
+{
+    enum { N_MESSAGE = 20000 };
+    (void)state;
+    buf chat;
+    buf want;
+    buf_init(&chat, 1 << 24);
+    buf_init(&want, 1 << 24);
+    for (int i = 0; i < N_MESSAGE; i++) {
+        (void)buf_printf(&chat, "%s{\"role\":\"user\",\"content\":\"%d\"}", i ? "," : "[", i);
+        (void)buf_printf(&want, "%s%d", i ? "\n\n" : "", i);
+    }
+    (void)buf_puts(&chat, "]");
+    check_chat("{{ range .Messages }}{{ .Content }}{{ end }}", (asked){.messages = chat.data},
+               want.data);
+    buf_done(&chat);
+    buf_done(&want);
+}
+
 static void images_are_marked(void **state)
 {
     (void)state;
@@ -208,9 +228,13 @@ static void names_and_tags(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(as_ollama_renders), cmocka_unit_test(fills_in_the_middle),
-        cmocka_unit_test(legacy_turns),      cmocka_unit_test(messages_are_collated),
-        cmocka_unit_test(images_are_marked), cmocka_unit_test(errors_are_those_of_go),
+        cmocka_unit_test(as_ollama_renders),
+        cmocka_unit_test(fills_in_the_middle),
+        cmocka_unit_test(legacy_turns),
+        cmocka_unit_test(messages_are_collated),
+        cmocka_unit_test(a_long_run),
+        cmocka_unit_test(images_are_marked),
+        cmocka_unit_test(errors_are_those_of_go),
         cmocka_unit_test(names_and_tags),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
