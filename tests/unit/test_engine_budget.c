@@ -41,7 +41,7 @@ static void a_budget_is_a_number_of_tokens(void **state)
     o.n_kv = 128 + 64;
     assert_int_equal(nat_engine.plan(r.model, &o, &more, NULL), CAMA_OK);
     assert_int_equal(some.n_kv, 128);
-    assert_int_equal(some.kv, 4 * (more.kv - some.kv)); /* and a page more for each sequence */
+    assert_int_equal(some.kv, 3 * (more.kv - some.kv)); /* and a page for copies */
     o.n_kv_max = o.n_kv - 1;
     assert_int_equal(nat_engine.plan(r.model, &o, &more, NULL), CAMA_ERR_ARG);
     o.n_kv_max = UINT64_MAX;
@@ -92,14 +92,14 @@ static void growing_asks_for_memory_again(void **state)
     engine_bytes b;
     engine_opts o = tight_opts();
     assert_int_equal(nat_engine.plan(r.model, &o, &b, NULL), CAMA_OK);
-    o.max_bytes = b.total + b.kv; /* a page took a quarter: six more pages */
+    o.max_bytes = b.total + b.kv; /* three pages more */
     rig_open_engine(&r, &o);
     assert_int_equal(nat_engine.grow(r.e, 4096, &err), CAMA_ERR_NO_FIT);
-    assert_non_null(strstr(err.text, "the most that fits is 384 tokens, now it is 128"));
+    assert_non_null(strstr(err.text, "the most that fits is 320 tokens, now it is 128"));
     nat_engine.stat(r.e, &stat);
     assert_int_equal(stat.n_kv, 128);
-    assert_int_equal(nat_engine.grow(r.e, 385, &err), CAMA_ERR_NO_FIT);
-    assert_int_equal(nat_engine.grow(r.e, 384, &err), CAMA_OK);
+    assert_int_equal(nat_engine.grow(r.e, 321, &err), CAMA_ERR_NO_FIT);
+    assert_int_equal(nat_engine.grow(r.e, 320, &err), CAMA_OK);
     nat_engine.close(r.e);
 }
 

@@ -69,6 +69,7 @@ static cama_err submit(sched *s, job *j, int k)
     };
     d.sample.temperature = k % 2 ? 0.9f : 0;
     d.sample.seed = k;
+    d.n_thread = (uint32_t)(k % 4);
     return sched_submit(s, &d, &j->id, NULL);
 }
 
@@ -79,6 +80,7 @@ static engine *open_native(uint32_t n_seq)
     engine_opts o = engine_opts_init();
     o.n_ctx = N_CTX;
     o.n_seq = n_seq;
+    o.n_kv_max = (uint64_t)N_CTX * (N_JOB + n_seq);
     o.n_batch = 32;
     o.n_thread = 3;
     if (nat_engine.open(model, &o, &e, &err))
@@ -140,6 +142,7 @@ static void pause_ms(void)
 static void *run_client(void *arg)
 {
     client *c = arg;
+    uint64_t progress = 0;
     for (int k = c->first; k < c->first + N_EACH; k++) {
         c->n_refused += submit(c->s, &now[k], k) != CAMA_OK;
         pause_ms();
@@ -147,6 +150,12 @@ static void *run_client(void *arg)
             sched_cancel(c->s, now[k].id);
         sched_stat stat;
         sched_get_stat(c->s, &stat);
+        c->n_refused += stat.progress < progress; /* never falls */
+        progress = stat.progress;
+        if (c->cancel_every)
+            continue;
+        sched_set_threads(c->s, (uint32_t)k % 4, (uint64_t)(k % 3) * 1000);
+        c->n_refused += sched_grow(c->s, (uint64_t)N_CTX * (1 + (uint64_t)k), NULL) != CAMA_OK;
     }
     for (int k = c->first; k < c->first + N_EACH; k++)
         while (!atomic_load(&now[k].n_end))

@@ -150,8 +150,9 @@ static budget full(const engine *e, uint32_t n_ctx)
                     .n_kv = (uint64_t)e->opts.n_seq * nat_up(n_ctx, KV_PAGE_TOKENS)};
 }
 
-/* All tokens, and for each sequence a page that is not full and one that is being copied; or, where
- * that is less, as many windows as sequences could be at full length. */
+/* All tokens, and for each sequence at full length a page that is being copied; or, where that is
+ * less, as many windows as there can be sequences. Shorter sequences, of which there may be more,
+ * waste more on pages that are not full: then fewer tokens find room. */
 static kv_group_opts group_opts(const engine *e, const plan_kv_group *g, budget b)
 {
     kv_group_opts o = {0};
@@ -160,10 +161,10 @@ static kv_group_opts group_opts(const engine *e, const plan_kv_group *g, budget 
         o.keep = KEEP_TOKENS;
     }
     const uint64_t n_ctx = nat_up(b.n_ctx, KV_PAGE_TOKENS);
-    uint64_t n_full = n_ctx ? (b.n_kv + n_ctx - 1) / n_ctx : 0;
-    n_full = n_full > e->opts.n_seq ? n_full : e->opts.n_seq;
-    const uint64_t windows = n_full * kv_pages_for(&o, b.n_ctx, e->opts.n_batch);
-    const uint64_t tokens = (b.n_kv + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS + e->opts.n_seq;
+    const uint64_t n_full = n_ctx ? (b.n_kv + n_ctx - 1) / n_ctx : 0;
+    const uint64_t n_seq = n_full > e->opts.n_seq ? n_full : e->opts.n_seq;
+    const uint64_t windows = n_seq * kv_pages_for(&o, b.n_ctx, e->opts.n_batch);
+    const uint64_t tokens = (b.n_kv + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS + n_full;
     const uint64_t n = windows < tokens ? windows : tokens;
     o.n_page = (uint32_t)(n < KV_MAX_PAGE ? n : KV_MAX_PAGE);
     return o;
