@@ -56,20 +56,26 @@ cama_err filemap_open_fd(int fd, const char *name, filemap *out, err_info *err)
     return e;
 }
 
-static cama_err read_whole(const filemap *m, uint8_t *to, const filemap_watch *watch, err_info *err)
+/* The part of a file that filemap_load reads. */
+typedef struct part {
+    size_t from, n;
+} part;
+
+static cama_err read_part(const filemap *m, part p, const filemap_watch *watch, err_info *err)
 {
-    for (size_t done = 0; done < m->n_bytes;) {
-        const size_t left = m->n_bytes - done;
+    uint8_t *to = (uint8_t *)(uintptr_t)m->bytes + p.from;
+    for (size_t done = 0; done < p.n;) {
+        const size_t left = p.n - done;
         const ssize_t got =
-            pread(m->fd, to + done, left < READ_BYTES ? left : READ_BYTES, (off_t)done);
+            pread(m->fd, to + done, left < READ_BYTES ? left : READ_BYTES, (off_t)(p.from + done));
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return err_set(err, CAMA_ERR_IO, "cannot read the file at %zu of %zu bytes: %s", done,
-                           m->n_bytes, strerror(errno));
+            return err_set(err, CAMA_ERR_IO, "cannot read the file at %zu of %zu bytes: %s",
+                           p.from + done, m->n_bytes, strerror(errno));
         if (got == 0)
-            return err_set(err, CAMA_ERR_IO, "the file was cut to %zu bytes, it had %zu", done,
-                           m->n_bytes);
+            return err_set(err, CAMA_ERR_IO, "the file was cut to %zu bytes, it had %zu",
+                           p.from + done, m->n_bytes);
         done += (size_t)got;
         if (watch)
             watch->more(watch->user, (size_t)got);
@@ -77,23 +83,28 @@ static cama_err read_whole(const filemap *m, uint8_t *to, const filemap_watch *w
     return CAMA_OK;
 }
 
-cama_err filemap_load(filemap *m, const filemap_watch *watch, err_info *err)
+cama_err filemap_load(filemap *m, size_t from, const filemap_watch *watch, err_info *err)
 {
-    if (!m->bytes)
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    if (!m->bytes || from > m->n_bytes - m->n_bytes % page)
         return CAMA_OK;
-    void *at = (void *)(uintptr_t)m->bytes;
+    from = (from + page - 1) / page * page;
+    if (from >= m->n_bytes)
+        return CAMA_OK;
+    const part p = {.from = from, .n = m->n_bytes - from};
+    void *at = (uint8_t *)(uintptr_t)m->bytes + from;
     /* over the mapping itself: the addresses never belong to anyone else */
-    if (mmap(at, m->n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-             0) == MAP_FAILED)
-        return err_set(err, CAMA_ERR_NOMEM, "no memory to hold %zu bytes of the file", m->n_bytes);
-    plat_hint_huge(at, m->n_bytes);
-    const cama_err e = read_whole(m, at, watch, err);
+    if (mmap(at, p.n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+        MAP_FAILED)
+        return err_set(err, CAMA_ERR_NOMEM, "no memory to hold %zu bytes of the file", p.n);
+    plat_hint_huge(at, p.n);
+    const cama_err e = read_part(m, p, watch, err);
     if (!e) {
-        (void)mprotect(at, m->n_bytes, PROT_READ); /* a guard against our own bugs, no more */
+        (void)mprotect(at, p.n, PROT_READ); /* a guard against our own bugs, no more */
         return CAMA_OK;
     }
-    if (mmap(at, m->n_bytes, PROT_READ, MAP_PRIVATE | MAP_FIXED, m->fd, 0) == MAP_FAILED)
-        (void)mprotect(at, m->n_bytes, PROT_READ); /* what was read stays, the rest is zeros */
+    if (mmap(at, p.n, PROT_READ, MAP_PRIVATE | MAP_FIXED, m->fd, (off_t)from) == MAP_FAILED)
+        (void)mprotect(at, p.n, PROT_READ); /* what was read stays, the rest is zeros */
     return e;
 }
 

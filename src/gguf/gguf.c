@@ -111,11 +111,23 @@ void gguf_close(gguf_file *f)
     free(f);
 }
 
+/* Where the first tensor of a map begins. */
+static size_t first_data(const gguf_file *f, const filemap *m)
+{
+    size_t first = m->n_bytes;
+    for (size_t i = 0; i < f->head.n_tensor; i++) {
+        const uint8_t *data = f->head.tensors[i].data;
+        if (data >= m->bytes && (size_t)(data - m->bytes) < first)
+            first = (size_t)(data - m->bytes);
+    }
+    return first;
+}
+
 cama_err gguf_load(gguf_file *f, const filemap_watch *watch, err_info *err)
 {
     cama_err e = CAMA_OK;
     for (size_t i = 0; i < f->n_map && !e; i++)
-        e = filemap_load(&f->maps[i], watch, err);
+        e = filemap_load(&f->maps[i], first_data(f, &f->maps[i]), watch, err);
     f->is_loaded = !e;
     return e;
 }

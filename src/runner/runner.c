@@ -216,13 +216,12 @@ static cama_err plan_what_comes(runner *r)
     return runner_model_plan(r);
 }
 
-static cama_err open_when_asked(runner *r)
+static void wait_for_start(runner *r)
 {
     runner_lock(r);
     while (!r->has_start)
         (void)pthread_cond_wait(&r->wake, &r->lock);
     runner_unlock(r);
-    return runner_model_open(r);
 }
 
 static void set_stage(runner *r, runner_stage stage)
@@ -255,13 +254,16 @@ static bool start(runner *r, int fd, err_info *err)
 /* The model, ready; then the engine's loop until QUIT and the last job. */
 static int serve(runner *r, err_info *err)
 {
-    if (plan_what_comes(r) || open_when_asked(r))
+    if (plan_what_comes(r))
         return 1;
+    wait_for_start(r);
     r->have_preparer = pthread_create(&r->preparer, NULL, runner_preparing, r) == 0;
     if (!r->have_preparer) {
         (void)err_set(err, CAMA_ERR_NOMEM, "runner: no thread to prepare with");
         return 1;
     }
+    if (runner_model_open(r))
+        return 1;
     set_stage(r, RUNNER_WORKS); /* before READY is out: a job may follow at once */
     runner_model_ready(r);
     sched_run(r->sched);

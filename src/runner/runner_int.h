@@ -118,6 +118,8 @@ struct runner {
     pthread_cond_t wake;  /* the stage changed, or the preparer has work */
     runner_stage stage;
     bool has_start, quits;
+    bool knows_vocab; /* the preparer has opened it, or vocab_err says why not */
+    err_info vocab_err;
     uint64_t start_max_bytes;
     char *load_head;  /* JSON text of LOAD; set once, with the descriptors */
     runner_job *jobs; /* all that have not ended */
@@ -173,6 +175,8 @@ _Noreturn void runner_die(const err_info *err);
 cama_err runner_model_plan(runner *r);
 cama_err runner_model_open(runner *r);
 void runner_model_ready(runner *r);
+/* The preparer's part of the opening, beside runner_model_open: the vocabulary. */
+void runner_model_vocab(runner *r);
 void runner_model_close(runner *r);
 /* Raises the engine's budget so that a sequence of n_ctx tokens fits. Preparer only. */
 cama_err runner_make_room(runner *r, uint32_t n_ctx, err_info *err);
@@ -223,6 +227,8 @@ cama_err prep_context(runner_prep *p, err_info *err);
 
 /* ---- runner_prompt.c ---- */
 
+/* Parses the file's template before the first job asks for it. */
+void runner_prompt_warm(runner *r);
 /* text and ids of the job; its path; figures of an ERR_CONTEXT into `figures`. */
 cama_err runner_prompt(runner_prep *p, char figures[96], err_info *err);
 

@@ -270,15 +270,40 @@ static cama_err open_sched(runner *r, err_info *err)
     return e;
 }
 
+void runner_model_vocab(runner *r)
+{
+    tok_vocab *vocab = NULL;
+    err_info err = {.code = CAMA_OK};
+    (void)load_vocab(r->file, &vocab, &err); /* its code is in err */
+    runner_lock(r);
+    r->vocab = vocab;
+    r->vocab_err = err;
+    r->knows_vocab = true;
+    (void)pthread_cond_broadcast(&r->wake);
+    runner_unlock(r);
+}
+
+static cama_err wait_for_vocab(runner *r, err_info *err)
+{
+    runner_lock(r);
+    while (!r->knows_vocab)
+        (void)pthread_cond_wait(&r->wake, &r->lock);
+    const err_info told = r->vocab_err;
+    runner_unlock(r);
+    return told.code ? err_set(err, told.code, "%s", told.text) : CAMA_OK;
+}
+
+/* The weights are read, or mapped, while the preparer's thread opens the vocabulary: of a small
+ * model both take as long. */
 static cama_err open_model(runner *r, err_info *err)
 {
     if (r->start_max_bytes)
         r->eo.max_bytes = r->start_max_bytes;
-    cama_err e = load_vocab(r->file, &r->vocab, err);
-    if (!e)
-        e = place_weights(r, err);
+    cama_err e = place_weights(r, err);
     if (!e)
         e = r->vt->open(r->desc, &r->eo, &r->engine, err);
+    if (!e)
+        e = wait_for_vocab(r, err);
     if (!e)
         e = open_sched(r, err);
     return e;

@@ -335,6 +335,8 @@ void *runner_preparing(void *arg)
 {
     runner *r = arg;
     runner_job *j;
+    runner_model_vocab(r);
+    runner_prompt_warm(r);
     while ((j = runner_job_take(r)))
         prepare(r, j);
     return NULL;

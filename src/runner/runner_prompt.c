@@ -46,6 +46,14 @@ static cama_err need_jinja(runner *r, err_info *err)
     return CAMA_OK;
 }
 
+void runner_prompt_warm(runner *r)
+{
+    err_info err;
+    gguf_str source;
+    if (gguf_get_str(r->file, RUNNER_TEMPLATE_KEY, &source, NULL) == CAMA_OK)
+        (void)need_jinja(r, &err); /* the first job that needs it is told */
+}
+
 /* The job's own Go template; the last one stays parsed, as most jobs have the same. */
 static cama_err need_go(runner *r, const char *source, err_info *err)
 {

@@ -49,7 +49,7 @@ static void loading_keeps_addresses_and_bytes(void **state)
     assert_int_equal(filemap_open(path, &m, NULL), CAMA_OK);
     assert_int_equal(m.n_bytes, SIZE);
     const uint8_t *before = m.bytes;
-    assert_int_equal(filemap_load(&m, NULL, NULL), CAMA_OK);
+    assert_int_equal(filemap_load(&m, 0, NULL, NULL), CAMA_OK);
     assert_ptr_equal(m.bytes, before);
     check_bytes(&m, SIZE);
     filemap_close(&m);
@@ -64,7 +64,7 @@ static void a_file_cut_short_is_an_error(void **state)
     err_info err = {0};
     assert_int_equal(filemap_open(path, &m, NULL), CAMA_OK);
     assert_int_equal(truncate(path, 1 << 20), 0);
-    assert_int_equal(filemap_load(&m, NULL, &err), CAMA_ERR_IO);
+    assert_int_equal(filemap_load(&m, 0, NULL, &err), CAMA_ERR_IO);
     assert_non_null(strstr(err.text, "cut to 1048576 bytes, it had 3145745"));
     check_bytes(&m, 1 << 20);
     filemap_close(&m);
