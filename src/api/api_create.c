@@ -88,6 +88,11 @@ static void finish(create *k, bool fine, const api_problem *p)
     api_writer w = {.out = &body};
     api_open(&w, NULL, '{');
     api_put_str(&w, fine ? "status" : "error", fine ? "success" : p->text);
+    if (fine && k->warnings.n) {
+        api_open(&w, "warnings", '[');
+        (void)buf_append(&body, k->warnings.list.data, k->warnings.list.n);
+        api_close(&w, ']');
+    }
     api_close(&w, '}');
     if (!k->stream) {
         api_reply(k->call, fine ? 200 : p->status, API_JSON, &body);
@@ -327,6 +332,7 @@ static bool take_parameters(create *k, const json_value *params)
     bool fine = all != NULL;
     if (!params || params->n == 0)
         return true;
+    api_warn_strangers(&k->warnings, params, "PARAMETER");
     for (size_t i = 0; i < k->n_layer; i++) {
         if (strcmp(k->layers[i].kind, "params") == 0 &&
             store_blob_read(k->call->api->store, k->layers[i].digest, API_MAX_LAYER, mem, &text, &n,
@@ -478,6 +484,7 @@ void api_create(api_call *c)
         return;
     }
     k->call = c;
+    buf_init(&k->warnings.list, API_MAX_LAYER);
     k->stream = api_bool(v.at[STREAM], true);
     err_info err;
     if (store_canonical(c->api->store, &typed, &name, &err))
@@ -485,5 +492,6 @@ void api_create(api_call *c)
     else
         finish(k, make(k, &v, &name), &k->problem);
     api_file_unref(k->file);
+    buf_done(&k->warnings.list);
     free(k);
 }

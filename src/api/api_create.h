@@ -21,6 +21,7 @@ typedef struct create {
     api_file *file;         /* of the weights; a reference */
     create_layer layers[CREATE_MAX_LAYERS];
     size_t n_layer;
+    api_warnings warnings;
     api_problem problem;
 } create;
 

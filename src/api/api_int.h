@@ -252,6 +252,9 @@ typedef struct api_warnings {
 void api_warn(api_warnings *w, const char *code, const char *fmt, ...) ERR_PRINTF(3, 4);
 void api_warn_json(api_warnings *w, const json_value *head);
 
+/* Names that nobody knows, and such as have no effect here. whose: "option", "PARAMETER". */
+void api_warn_strangers(api_warnings *w, const json_value *object, const char *whose);
+
 typedef struct api_options {
     const json_value *request; /* object or NULL */
     const api_model *model;

@@ -139,7 +139,7 @@ static bool is_idle(const option_row *row, const json_value *v)
     return false;
 }
 
-static void look_for_strangers(const json_value *object, const char *whose, api_warnings *warn)
+void api_warn_strangers(api_warnings *warn, const json_value *object, const char *whose)
 {
     for (size_t i = 0; object && i < object->n; i++) {
         const json_member *m = &object->members[i];
@@ -150,7 +150,7 @@ static void look_for_strangers(const json_value *object, const char *whose, api_
             api_warn(warn, "option_ignored", "%s \"%.80s\" has no effect any more", whose, m->key);
         else if (!row)
             api_warn(warn, "option_unknown", "%s \"%.80s\" is not known", whose, m->key);
-        else if (is_idle(row, m->value))
+        else if (fits(row, m->value) && is_idle(row, m->value))
             api_warn(warn, "option_ignored", "%s \"%s\" has no effect on this engine", whose,
                      row->name);
     }
@@ -177,8 +177,8 @@ cama_err api_put_options(api_writer *w, api_options *o, api_warnings *warn, err_
     api_close(w, '}');
     if (e)
         return e;
-    look_for_strangers(o->request, "option", warn);
-    look_for_strangers(o->model->params, "PARAMETER", warn);
+    api_warn_strangers(warn, o->request, "option");
+    api_warn_strangers(warn, o->model->params, "PARAMETER");
     look_at_num_ctx(o, warn);
     return CAMA_OK;
 }

@@ -350,6 +350,29 @@ static void put_texts(api_writer *w, show *s)
     buf_done(&text);
 }
 
+/* How it runs at this moment, when it does: another tag on the same file may have loaded it. */
+static void put_loaded(api_writer *w, show *s)
+{
+    arena *mem = &s->call->request_arena;
+    json_value *runners = NULL;
+    buf list;
+    buf_init(&list, API_MAX_REPLY);
+    if (s->model.weights && !pool_list(s->call->api->pool, &list, NULL) &&
+        !json_parse(list.data ? list.data : "", list.n, mem, &runners, NULL) &&
+        runners->kind == JSON_ARRAY) {
+        for (size_t i = 0; i < runners->n; i++) {
+            const json_value *r = runners->items[i];
+            if (strcmp(api_text(json_get(r, "key")), s->model.weights->digest) != 0)
+                continue;
+            api_put_json(w, "engine", json_get(r, "engine"));
+            api_put_json(w, "device", json_get(r, "device"));
+            api_put_json(w, "memory", json_get(r, "bytes"));
+            break;
+        }
+    }
+    buf_done(&list);
+}
+
 static void put_reply(api_writer *w, show *s, const gguf_file *g)
 {
     const api_model *m = &s->model;
@@ -375,6 +398,7 @@ static void put_reply(api_writer *w, show *s, const gguf_file *g)
     api_put_time(w, "modified_at", m->stored.modified_ns, true);
     if (*api_config_str(m, "requires"))
         api_put_str(w, "requires", api_config_str(m, "requires"));
+    put_loaded(w, s);
     if (m->file) {
         api_open(w, "cama", '{');
         api_put_str(w, "template", m->go_template ? "go" : m->file->jinja ? "jinja" : "chatml");

@@ -94,6 +94,19 @@ static void test_create(void **state)
     rig_has("\"parent_model\":\"Layered:latest\"");
 }
 
+/* Taken as Ollama takes them, and told. */
+static void test_create_warnings(void **state)
+{
+    (void)state;
+    rig_call("POST", "/api/create",
+             "{\"model\":\"w\",\"from\":\"m:v1\",\"stream\":false,\"parameters\":{"
+             "\"frobnicate\":1,\"mirostat\":2,\"num_ctx\":\"many\",\"use_mmap\":\"no\"}}");
+    assert_int_equal(rig.status, 200);
+    rig_has("{\"status\":\"success\",\"warnings\":[{\"code\":\"option_unknown\",\"text\":"
+            "\"PARAMETER \\\"frobnicate\\\" is not known\"},{\"code\":\"option_ignored\",");
+    rig_call("DELETE", "/api/delete", "{\"model\":\"w\"}");
+}
+
 static void test_create_errors(void **state)
 {
     (void)state;
@@ -168,6 +181,7 @@ static void test_show(void **state)
     rig_has("\"tensors\":[{\"name\":\"x.weight\",\"type\":\"F32\",\"shape\":[32,2]}]");
     rig_has("\"capabilities\":[\"completion\",\"tools\"],\"modified_at\":\"");
     rig_has("\"requires\":\"1.0.0\"");
+    assert_null(strstr(rig.body, "\"engine\""));
     rig_call(
         "POST", "/api/show",
         "{\"model\":\"m:v1:local\",\"verbose\":true,\"system\":\"S\",\"options\":{\"seed\":1}}");
@@ -311,11 +325,12 @@ static void test_cache(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_empty),       cmocka_unit_test(test_blobs),
-        cmocka_unit_test(test_create),      cmocka_unit_test(test_create_errors),
-        cmocka_unit_test(test_show),        cmocka_unit_test(test_remote_stub),
-        cmocka_unit_test(test_lists),       cmocka_unit_test(test_copy_and_delete),
-        cmocka_unit_test(test_broken_file), cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_empty),           cmocka_unit_test(test_blobs),
+        cmocka_unit_test(test_create),          cmocka_unit_test(test_create_warnings),
+        cmocka_unit_test(test_create_errors),   cmocka_unit_test(test_show),
+        cmocka_unit_test(test_remote_stub),     cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_copy_and_delete), cmocka_unit_test(test_broken_file),
+        cmocka_unit_test(test_cache),
     };
     return cmocka_run_group_tests(tests, open_rig, close_rig);
 }
