@@ -27,6 +27,7 @@
 #define HTTP_UPLOAD_BYTES (4u << 20) /* of an upload, waiting for the disk */
 #define HTTP_HEADER_MS 20000         /* a new connection must have sent a header */
 #define HTTP_IDLE_MS 120000          /* between requests, or no byte taken of a reply */
+#define HTTP_CROWDED_IDLE_MS 1000    /* the same where nine of ten connections are taken */
 #define HTTP_BODY_WINDOW_MS 20000    /* in each, this many bytes of a body must come: */
 #define HTTP_BODY_WINDOW_BYTES 4096
 #define HTTP_TICK_MS 500 /* how often slow connections are looked for */

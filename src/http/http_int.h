@@ -10,7 +10,8 @@
  * completed), a worker, the call (until api_out.closed), the watcher for a moment.
  *
  * Locks, in the order in which they may be taken: exchange.lock, then MHD's own (in
- * http_mhd_resume). http.lock and watch.lock are leaves. No lock is held while a dialect is called.
+ * mhd_suspend, mhd_resume) or http.lock (in exchange_start); http.lock, then watch.lock (when all
+ * are dropped). No lock is held while a dialect is called.
  */
 #ifndef HTTP_HTTP_INT_H
 #define HTTP_HTTP_INT_H

@@ -78,13 +78,24 @@ static uint32_t or_default(uint32_t v, uint32_t fallback)
     return v ? v : fallback;
 }
 
+/* Nine of ten connections are taken. h->lock is held. */
+static bool is_crowded(const http *h)
+{
+    size_t n = 0;
+    for (const connection *c = h->conns; c; c = c->next)
+        n++;
+    return n >= (size_t)h->o.max_connections - h->o.max_connections / 10;
+}
+
 /* Whether a connection has taken too long over its header or its body. */
-static bool is_late(const http *h, connection *c, uint64_t now)
+static bool is_late(const http *h, connection *c, uint64_t now, bool crowded)
 {
     const uint64_t header_ns = (uint64_t)or_default(h->o.header_ms, HTTP_HEADER_MS) * 1000000;
     const uint64_t idle_ns = (uint64_t)or_default(h->o.idle_ms, HTTP_IDLE_MS) * 1000000;
     const uint64_t window_ns =
         (uint64_t)or_default(h->o.body_window_ms, HTTP_BODY_WINDOW_MS) * 1000000;
+    if (!c->in_request && crowded) /* who asks for nothing makes room for who does */
+        return now - c->idle_ns > (uint64_t)HTTP_CROWDED_IDLE_MS * 1000000;
     if (!c->in_request)
         return now - c->idle_ns > header_ns + (c->first ? 0 : idle_ns);
     if (!c->in_body || now - c->window_ns < window_ns)
@@ -99,8 +110,9 @@ static void cut_late(http *h)
 {
     const uint64_t now = clock_now_ns();
     (void)pthread_mutex_lock(&h->lock);
+    const bool crowded = is_crowded(h);
     for (connection *c = h->conns; c; c = c->next) {
-        if (c->cut || !(is_late(h, c, now) || (h->draining && !c->in_request)))
+        if (c->cut || !(is_late(h, c, now, crowded) || (h->draining && !c->in_request)))
             continue;
         c->cut = true;
         (void)shutdown(c->fd, SHUT_RDWR); /* MHD hears it, and closes the descriptor itself */

@@ -625,6 +625,39 @@ static void slow_loris(void **state)
     rig_close(&r);
 }
 
+/* Connections that ask for nothing cannot keep others out. */
+static void crowd(void **state)
+{
+    (void)state;
+    rig r;
+    rig_reply a;
+    http_opts o = rig_opts();
+    int fd[30];
+    o.max_connections = 10;
+    rig_open(&r, &o);
+    const int busy = rig_connect(&r);
+    assert_true(rig_send(busy, POST("/api/stream", "40 100 100", "10")));
+    assert_true(rig_until(&rig_s.n_run, 1, 10000));
+    for (size_t i = 0; i < TEST_COUNT(fd); i++)
+        fd[i] = rig_connect(&r);
+    const uint64_t start = clock_now_ns();
+    const int last = rig_connect(&r);
+    assert_true(rig_send(last, GET("/")));
+    assert_true(rig_read(last, false, &a));
+    assert_string_equal(a.body, "Ollama is running");
+    free(a.body);
+    close(last);
+    print_message("answered in a crowd after %llu ms\n",
+                  (unsigned long long)(clock_now_ns() - start) / 1000000);
+    for (size_t i = 0; i < TEST_COUNT(fd); i++)
+        close(fd[i]);
+    assert_true(rig_read(busy, false, &a)); /* who was at work was left alone */
+    assert_int_equal(a.n_chunk, 40);
+    free(a.body);
+    close(busy);
+    rig_close(&r);
+}
+
 /* A disk that is slow is not a slow client. */
 static void slow_disk(void **state)
 {
@@ -827,6 +860,7 @@ int main(void)
         cmocka_unit_test(leaves_in_stream),
         cmocka_unit_test(does_not_read),
         cmocka_unit_test(slow_loris),
+        cmocka_unit_test(crowd),
         cmocka_unit_test(slow_disk),
         cmocka_unit_test(drains),
         cmocka_unit_test(drain_ends),
