@@ -130,6 +130,24 @@ static inline void rig_open(rig *g, const char *more)
     assert_int_equal(unlink(path), 0); /* it is open: a runner opens no path */
 }
 
+/* The same of a model that is for embeddings, with the mean of its tokens. */
+static inline void rig_open_pooled(rig *g, const char *more)
+{
+    char path[64] = "/tmp/cama_runner_XXXXXX";
+    tiny_chat c;
+    size_t n;
+    const int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    (void)close(fd);
+    tiny_chat_begin(&c, "llama", "gpt2");
+    gguf_build_u32(&c.b, "llama.pooling_type", 1);
+    uint8_t *bytes = tiny_chat_bytes(&c, &n);
+    tiny_chat_write(path, bytes, n);
+    free(bytes);
+    rig_load(g, path, more);
+    assert_int_equal(unlink(path), 0);
+}
+
 /* After QUIT, or whatever else ended it. */
 static inline void rig_ended(rig *g, const char *want)
 {

@@ -435,6 +435,35 @@ static void embeds(void **state)
     rig_has(a.warn[0], "\"code\":\"input_cut\"");
 }
 
+/* A model that pools computes a text in one step: the longest is what a step holds. */
+static void pooled_embeddings(void **state)
+{
+    (void)state;
+    static char head[8000];
+    static rig_answer a;
+    rig g;
+    rig_open_pooled(&g, ",\"n_ctx\":128");
+    rig_has(g.ready, "\"embeds\":true");
+    rig_has(g.ready, "\"pooling\":\"mean\"");
+    rig_ask(&g, "{\"kind\":\"embed\",\"inputs\":[\"hello\",\"hello world\",\"hello\"]}", &a);
+    assert_int_equal(a.end, WIRE_DONE);
+    assert_int_equal(a.n_vector, 3);
+    TEST_SAME_BITS(a.vectors[0], a.vectors[2], a.n_dim);
+    size_t n = (size_t)snprintf(head, sizeof head, "{\"kind\":\"embed\",\"inputs\":[\"");
+    for (int i = 0; i < 600; i++)
+        n += (size_t)snprintf(head + n, sizeof head - n, "w%d ", i);
+    (void)snprintf(head + n, sizeof head - n, "\"],\"options\":{\"num_ctx\":1024}}");
+    rig_ask(&g, head, &a);
+    assert_int_equal(a.end, WIRE_DONE);
+    rig_has(a.warn[0], "num_ctx_reduced");
+    rig_has(a.warn[1], "input_cut");
+    /* without a chat template: ChatML, and it is said */
+    rig_ask(&g, "{" CHAT ",\"render_only\":true}", &a);
+    rig_has(a.warn[0], "template_missing");
+    rig_has(a.text, "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n");
+    rig_quit(&g);
+}
+
 /* More inputs than are computed at once, and an end in the middle of them. */
 static void many_inputs(void **state)
 {
@@ -509,6 +538,7 @@ int main(void)
         cmocka_unit_test(long_prompts),
         cmocka_unit_test(contexts_of_jobs),
         cmocka_unit_test(embeds),
+        cmocka_unit_test(pooled_embeddings),
         cmocka_unit_test(many_inputs),
         cmocka_unit_test(tokens_and_text),
     };
