@@ -358,9 +358,7 @@ static void put_js(buf *in, buf *out)
         const size_t n = gotmpl_decode(s, i, &cp);
         if (cp == '\\' || cp == '\'' || cp == '"')
             (void)buf_printf(out, "\\%c", (int)cp);
-        else if (cp < ' ' || cp == '<' || cp == '>' || cp == '&' || cp == '=')
-            (void)buf_printf(out, "\\u%04X", (unsigned)cp);
-        else if (cp < 0x80 || gotmpl_is_print(cp))
+        else if (cp == 0x7F || (gotmpl_is_print(cp) && !(cp < 0x80 && strchr("<>&=", (int)cp))))
             (void)buf_append(out, s.p + i, n);
         else
             (void)buf_printf(out, "\\u%04X", (unsigned)cp);

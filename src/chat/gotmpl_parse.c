@@ -312,7 +312,7 @@ static bool parse_body(gparser *p, gstr name, bool is_block)
     if (gparse_descend(&own) && gparse_push_var(&own, GSTR("$")))
         root = parse_list(&own, &end);
     gparser *teller = is_block ? p : &own; /* Go tells this error of a block on its first line */
-    if (root && end->kind != GN_END)
+    if (root && end && end->kind != GN_END)
         (void)gparse_error(teller, "unexpected {{else}} in %s", /* sticks in teller */
                            is_block ? "block clause" : "define clause");
     if (root && !teller->fail)

@@ -204,20 +204,22 @@ static void print_value(const gformat *f, gval v, uint32_t verb, int depth, bool
     }
 }
 
+static bool has_address(gval v)
+{
+    return v.type && (v.type->kind == G_PTR || v.type->kind == G_MAP || v.type->kind == G_SLICE);
+}
+
 static void print_arg(const gformat *f, gval v, uint32_t verb)
 {
     v.iface = false;
     if (!v.type && verb_in(verb, "Tv"))
         gfmt_pad(f, GSTR("<nil>"));
-    else if (!v.type)
+    else if (!v.type || (verb == 'p' && !has_address(v)))
         bad_verb(f, v, verb);
     else if (verb == 'T')
         gfmt_text(f, (gstr){v.type->name, strlen(v.type->name)}, 's');
-    else if (verb == 'p' &&
-             (v.type->kind == G_PTR || v.type->kind == G_MAP || v.type->kind == G_SLICE))
-        (void)buf_puts(f->out, v.nil ? "0x0" : "0xc000000000");
     else if (verb == 'p')
-        bad_verb(f, v, verb);
+        (void)buf_puts(f->out, v.nil ? "0x0" : "0xc000000000");
     else
         print_value(f, v, verb, 0, false);
 }

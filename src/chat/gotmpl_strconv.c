@@ -380,7 +380,7 @@ const char *gotmpl_number(gstr text, gtoken_kind kind, gnumber *out, char text_b
             whole_from_float(out);
         return NULL;
     }
-    uint64_t u;
+    uint64_t u = 0;
     out->is_uint = parse_unsigned(text, &u);
     out->is_int = parse_signed(text, &out->i);
     if (out->is_int) {

@@ -15,6 +15,7 @@ import (
 	"math/rand"
 	"os"
 	"regexp"
+	"runtime"
 	"strings"
 	"text/template"
 	"text/template/parse"
@@ -178,7 +179,8 @@ func main() {
 	defer w.Flush()
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
-	fmt.Fprint(w, `{"chats":[`, strings.Join(chats, ",\n"), "],\n\"plains\":[", strings.Join(plains, ",\n"),
+	fmt.Fprintf(w, "{\"go\":%q,\n", runtime.Version())
+	fmt.Fprint(w, `"chats":[`, strings.Join(chats, ",\n"), "],\n\"plains\":[", strings.Join(plains, ",\n"),
 		"],\n\"cases\":[\n")
 	seen := map[string]bool{}
 	for i := 0; i < *n; {
