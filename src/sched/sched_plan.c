@@ -5,8 +5,7 @@
 
 #define STEP_SHARED_NS 250000000u /* of a step with prompts, while others answer */
 #define STEP_ALONE_NS 600000000u  /* while none does: a cancelled prompt is left within a second */
-#define FIRST_CHUNK 64            /* rows, while nothing is known of the engine's speed */
-#define MIN_CHUNK 32              /* fewer rows would waste what reading the weights costs */
+#define MIN_CHUNK 64 /* fewer rows would waste what reading and unpacking weights costs */
 
 void sched_drop(sched *s, sched_job *j)
 {
@@ -241,7 +240,7 @@ static size_t chunk_rows(const sched *s, bool alone)
     if (s->o.n_chunk)
         return s->o.n_chunk;
     if (!s->row_ns)
-        return FIRST_CHUNK;
+        return MIN_CHUNK; /* nothing is known of the speed yet */
     const uint64_t n = (alone ? STEP_ALONE_NS : STEP_SHARED_NS) / s->row_ns;
     return n < MIN_CHUNK ? MIN_CHUNK : (size_t)n;
 }
