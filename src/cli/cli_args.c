@@ -259,11 +259,18 @@ cli_command cli_find_command(const char *name)
 
 static cama_err find_command(const char *name, cli_command *out, err_info *err)
 {
+    static const char *const later[] = {"pull", "push", "signin", "signout",
+                                        "launch"}; /* Ollama's */
     nearest near = nearest_to(name);
     *out = cli_find_command(name);
     if (*out < CLI_N_COMMAND)
         return CAMA_OK;
     *out = CLI_HELP;
+    for (size_t i = 0; i < sizeof later / sizeof later[0]; i++) {
+        if (!strcmp(name, later[i]))
+            return err_set(err, CAMA_ERR_ARG, "unknown command \"%s\" for \"cama\": not built yet",
+                           name);
+    }
     for (int i = 0; i < CLI_N_COMMAND; i++)
         offer(&near, cli_commands[i].name);
     if (near.best)

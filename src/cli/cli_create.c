@@ -33,10 +33,11 @@ static cama_err read_file(FILE *f, const char *path, buf *out, cama_error *err)
 {
     char chunk[65536];
     size_t n;
-    while ((n = fread(chunk, 1, sizeof chunk, f)) > 0) {
+    do {
+        n = fread(chunk, 1, sizeof chunk, f);
         if (buf_append(out, chunk, n))
             return buf_error(out, path, err);
-    }
+    } while (n == sizeof chunk);
     return ferror(f) ? err_set(err, CAMA_ERR_IO, "cannot read '%s': %s", path, strerror(errno))
                      : CAMA_OK;
 }
@@ -46,7 +47,9 @@ static cama_err read_modelfile(const cli_args *args, const char **out_path, buf 
                                cama_error *err)
 {
     *out_path = args->file ? args->file : "Modelfile";
-    FILE *f = !strcmp(*out_path, "-") ? stdin : fopen(*out_path, "re");
+    if (!strcmp(*out_path, "-"))
+        return read_file(stdin, "standard input", out, err);
+    FILE *f = fopen(*out_path, "re");
     if (!f && errno == ENOENT && !args->file) {
         (void)buf_puts(out, "FROM .\n"); /* sticky */
         return buf_error(out, "the Modelfile", err);
@@ -56,8 +59,7 @@ static cama_err read_modelfile(const cli_args *args, const char **out_path, buf 
     if (!f)
         return err_set(err, CAMA_ERR_IO, "cannot read '%s': %s", *out_path, strerror(errno));
     const cama_err e = read_file(f, *out_path, out, err);
-    if (f != stdin)
-        (void)fclose(f); /* it was only read */
+    (void)fclose(f); /* it was only read */
     return e;
 }
 
@@ -86,8 +88,9 @@ static cama_err hash_file(work *w, create_file *f, FILE *in, uint64_t n_all)
     if (!e && !chunk)
         e = err_set(&w->err, CAMA_ERR_NOMEM, "no memory to read '%s'", f->path);
     uint64_t n_done = 0;
-    size_t n;
-    while (!e && (n = fread(chunk, 1, CHUNK_BYTES, in)) > 0) {
+    size_t n = CHUNK_BYTES;
+    while (!e && n == CHUNK_BYTES) {
+        n = fread(chunk, 1, CHUNK_BYTES, in);
         e = store_hash_add(&h, chunk, n, &w->err);
         n_done += n;
         if (!e && !on_share(w, n_done, n_all))

@@ -1,4 +1,4 @@
-#define _XOPEN_SOURCE 700 /* wcwidth */
+#define _XOPEN_SOURCE 700 /* wcwidth */ /* NOLINT(bugprone-reserved-identifier) */
 
 #include "cli/cli_grid.h"
 

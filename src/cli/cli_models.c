@@ -180,18 +180,24 @@ static void ps_row(const json_value *m, bool with_engine, grid *g)
     grid_row(g, cells, with_engine ? 7 : 6);
 }
 
+/* Case counts here, where it does not in `list`. */
+static bool is_wanted(const json_value *m, const char *prefix)
+{
+    return !prefix || !strncmp(json_text(m, "name"), prefix, strlen(prefix));
+}
+
 static void ps_table(const json_value *list, const char *prefix, grid *g)
 {
     static const char *const header[] = {"NAME",    "ID",    "SIZE",  "PROCESSOR",
                                          "CONTEXT", "UNTIL", "ENGINE"};
     const size_t n = list && list->kind == JSON_ARRAY ? list->n : 0;
-    const size_t n_prefix = prefix ? strlen(prefix) : 0;
     bool with_engine = false;
     for (size_t i = 0; i < n; i++)
-        with_engine = with_engine || *engine_of(list->items[i]);
+        with_engine =
+            with_engine || (is_wanted(list->items[i], prefix) && *engine_of(list->items[i]));
     grid_row(g, header, with_engine ? 7 : 6);
-    for (size_t i = 0; i < n; i++) { /* case counts here, where it does not in `list` */
-        if (!n_prefix || !strncmp(json_text(list->items[i], "name"), prefix, n_prefix))
+    for (size_t i = 0; i < n; i++) {
+        if (is_wanted(list->items[i], prefix))
             ps_row(list->items[i], with_engine, g);
     }
 }

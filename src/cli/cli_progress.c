@@ -13,7 +13,8 @@
 void progress_init(cli_progress *p)
 {
     const char *term = getenv("TERM");
-    *p = (cli_progress){.terminal = isatty(STDERR_FILENO) && term && *term && strcmp(term, "dumb")};
+    *p = (cli_progress){.terminal =
+                            isatty(STDERR_FILENO) && term && *term && strcmp(term, "dumb") != 0};
 }
 
 /* Bytes of text that stay within a line: only one line can be written over. */

@@ -24,15 +24,14 @@ static bool has_input(const cli_args *args)
     return false;
 }
 
-/* Standard input (when it is no terminal), then the arguments, joined by spaces. as_it_is: with the
- * line's end that input has, as Ollama sends it. */
-static cama_err gather_prompt(const cli_args *args, bool as_it_is, buf *prompt, cama_error *err)
+/* Standard input (when it is no terminal), then the arguments, joined by spaces. */
+static cama_err gather_prompt(const cli_args *args, buf *prompt, cama_error *err)
 {
     if (has_input(args)) {
         const cama_err e = cli_read_input(prompt, err);
         if (e)
             return e;
-        while (!as_it_is && prompt->n && prompt->data[prompt->n - 1] == '\n')
+        while (prompt->n && prompt->data[prompt->n - 1] == '\n')
             prompt->data[--prompt->n] = '\0';
     }
     for (int i = 1; i < args->n_pos; i++) {
@@ -89,7 +88,7 @@ static int run_file(cli_args *args)
     buf_init(&prompt, CLI_MAX_INPUT);
     cama_model *m = NULL;
     cama_gen_result r;
-    cama_err e = gather_prompt(args, false, &prompt, &err);
+    cama_err e = gather_prompt(args, &prompt, &err);
     const bool asked = prompt.n > 0;
     if (!e && !asked && !(isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)))
         e = err_set(&err, CAMA_ERR_ARG,
@@ -198,7 +197,7 @@ static int run_with(const ask_opts *o, const cli_args *args, arena *a, cama_err 
     if (*e == CAMA_ERR_NOT_FOUND)
         name_missing(o, err);
     if (!*e && !talk)
-        *e = gather_prompt(args, true, &prompt, err);
+        *e = gather_prompt(args, &prompt, err);
     if (!*e && is_for_vectors(shown))
         *e = check_vectors(o, &prompt, err);
     int status = CLI_OK;

@@ -11,8 +11,7 @@ static const char help_begin[] = "Available Commands:\n"
                                  "  /set            Set session variables\n"
                                  "  /show           Show model information\n";
 static const char help_save[] = "  /load <model>   Load a session or model\n"
-                                "  /save <model>   Save your current session\n"
-                                "  /list           List models\n";
+                                "  /save <model>   Save your current session\n";
 static const char help_load[] = "  /load <file>    Load a model\n";
 static const char help_end[] = "  /clear          Clear session context\n"
                                "  /bye            Exit\n"
@@ -26,12 +25,12 @@ static const char help_set[] = "Available Commands:\n"
                                "  /set system <string>   Set system message\n"
                                "  /set history           Enable history\n"
                                "  /set nohistory         Disable history\n";
-static const char help_set_more[] = "  /set format json       Enable JSON mode\n"
-                                    "  /set noformat          Disable formatting\n"
-                                    "  /set think             Enable thinking\n"
-                                    "  /set nothink           Disable thinking\n";
-static const char help_set_end[] = "  /set verbose           Show LLM stats\n"
-                                   "  /set quiet             Disable LLM stats\n\n";
+static const char help_set_format[] = "  /set format json       Enable JSON mode\n"
+                                      "  /set noformat          Disable formatting\n";
+static const char help_set_verbose[] = "  /set verbose           Show LLM stats\n"
+                                       "  /set quiet             Disable LLM stats\n";
+static const char help_set_think[] = "  /set think             Enable thinking\n"
+                                     "  /set nothink           Disable thinking\n";
 
 static const char help_show[] = "Available Commands:\n"
                                 "  /show info         Show details for this model\n"
@@ -53,13 +52,14 @@ static const char help_shortcuts[] =
     "\n"
     "  Ctrl + l            Clear the screen\n"
     "  Ctrl + c            Stop the model from responding\n"
-    "  Ctrl + d            Exit (/bye)\n\n";
+    "  Ctrl + d            Exit cama (/bye)\n\n";
 
 static void help(const session *s, const char *about)
 {
     const repl_vt *vt = s->vt;
     if (!strcmp(about, "set") || !strcmp(about, "/set"))
-        printf("%s%s%s", help_set, vt->set_format ? help_set_more : "", help_set_end);
+        printf("%s%s%s%s\n", help_set, vt->set_format ? help_set_format : "", help_set_verbose,
+               vt->set_think ? help_set_think : "");
     else if (!strcmp(about, "show") || !strcmp(about, "/show"))
         (void)fputs(help_show, stdout);
     else if (!strcmp(about, "shortcuts") || !strcmp(about, "shortcut"))

@@ -72,8 +72,9 @@ static cama_err make_folder(cama_error *err)
             continue;
         (void)snprintf(folder, sizeof folder, "%s/" FOLDER, places[i]);
         if (mkdtemp(folder)) { /* mode 0700 */
-            memcpy(socket_path, folder, sizeof folder);
-            strcat(socket_path, SOCKET); /* its length was looked at */
+            const size_t n = strlen(folder);
+            memcpy(socket_path, folder, n);
+            memcpy(socket_path + n, SOCKET, sizeof SOCKET); /* the length was looked at */
             return CAMA_OK;
         }
     }

@@ -342,12 +342,12 @@ cama_err net_client_open(const net_host *h, const char *unix_path, net_client **
         net_client_close(c);
         return err_set(err, CAMA_ERR_NOMEM, "no memory for a client");
     }
-    if (unix_path) {
-        (void)snprintf(c->url, sizeof c->url, "http://localhost");
-    } else {
+    if (h && !unix_path) {
         net_host_url(h, c->url);
         c->local = is_this_machine(h->name);
         c->tls = h->tls;
+    } else {
+        (void)snprintf(c->url, sizeof c->url, "http://localhost");
     }
     *out = c;
     return CAMA_OK;

@@ -10,7 +10,7 @@
 
 typedef struct net_client net_client; /* opaque: the struct is in client.c */
 
-/* unix_path NULL: TCP to h. */
+/* unix_path NULL: TCP to h; else h may be NULL. */
 cama_err net_client_open(const net_host *h, const char *unix_path, net_client **out, err_info *err);
 void net_client_close(net_client *c); /* accepts NULL */
 

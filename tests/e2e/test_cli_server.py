@@ -275,7 +275,7 @@ def test_run_answers_the_same_however_it_is_asked(box):
     assert "\x1b" not in p.out
     assert box("run", "det", "Why", "is", "the", "sky", "blue?").out == p.out
     assert box("run", "--nowordwrap", "det", "Why is the sky blue?").out == p.out
-    assert box("run", "det", input=b"Why is the sky blue?").out == p.out
+    assert box("run", "det", input=b"Why is the sky blue?\n").out == p.out
     assert box("run", "det", "blue?", input=b"Why is the sky").out == p.out
     assert box("run", "det", "Why is the sky blue?", "--num-predict", 3).out != p.out
 

@@ -90,6 +90,7 @@ static void test_mistakes_are_named(void **state)
     } cases[] = {
         {"cama rum m", "unknown command \"rum\" for \"cama\"; is \"run\" meant?"},
         {"cama xyzzy", "unknown command \"xyzzy\" for \"cama\""},
+        {"cama pull m", "unknown command \"pull\" for \"cama\": not built yet"},
         {"cama run m --temprature 1", "unknown flag: --temprature; is --temperature meant?"},
         {"cama run m --xyzzyplugh", "unknown flag: --xyzzyplugh"},
         {"cama show m --seed 1", "unknown flag: --seed"},
