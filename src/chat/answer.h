@@ -5,6 +5,13 @@
  *
  * Text that may be the beginning of a tag is held until the next piece decides; however the text
  * is cut into pieces, the joined events are the same.
+ *
+ * Reasoning counts at the very beginning of an answer; white space behind both its tags is dropped.
+ * Behind the tag of a call each whole JSON object is looked at: with a tool's name in it or before
+ * it (the first one there, of two that begin at one place the longer) it is a call, its arguments
+ * under `arguments` or `parameters`, or, where it has no `name`, all of it. What follows a call is
+ * not given out. Text behind a tag that turns out to be no call is content. The tags "{" and "["
+ * count at the very beginning only, and the first value that is no call ends the search.
  */
 #ifndef CHAT_ANSWER_H
 #define CHAT_ANSWER_H

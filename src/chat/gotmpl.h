@@ -30,7 +30,9 @@ cama_err gotmpl_render(const gotmpl *t, const json_value *data, int64_t now_s,
 /* ---- a conversation through it, as Ollama does (collation, legacy templates, suffix) ---- */
 
 typedef struct gochat_request {
-    const json_value *messages; /* role, content, thinking, tool_calls, tool_name, images count.. */
+    /* role, content, thinking, tool_calls (arguments an object), tool_name, tool_call_id, images (a
+     * list, of which only the length is seen, or a count) */
+    const json_value *messages;
     const json_value *tools;
     const char *prompt, *suffix; /* suffix not NULL: fill-in-the-middle */
     int think;                   /* -1: not set, 0, 1 */
@@ -39,6 +41,8 @@ typedef struct gochat_request {
     const tmpl_limits *limits; /* of each turn; NULL: those of gotmpl_render */
 } gochat_request;
 
+/* Appends the prompt to out, all or nothing. CAMA_ERR_TEMPLATE with Go's text, CAMA_ERR_LIMIT,
+ * CAMA_ERR_NOMEM. */
 cama_err gochat_render(const gotmpl *t, const gochat_request *q, buf *out, err_info *err);
 
 /* What the template's own text says about answers: the tag before a tool call (the text behind

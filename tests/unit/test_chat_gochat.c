@@ -225,6 +225,36 @@ static void names_and_tags(void **state)
     gotmpl_close(t);
 }
 
+/* Tags in a template as current models have it: conditions around them, calls in an else. */
+static void tags_in_branches(void **state)
+{
+    static const char source[] =
+        "{{- range $i, $_ := .Messages }}{{- $last := eq (len (slice $.Messages $i)) 1 -}}"
+        "{{- if eq .Role \"user\" }}<|user|>{{ .Content }}\n"
+        "{{- else if eq .Role \"assistant\" }}<|assistant|>\n"
+        "{{ if and $.IsThinkSet (and .Thinking (or $last true)) -}}\n<think>{{ .Thinking }}"
+        "</think>\n{{ end -}}\n{{ if .Content }}{{ .Content }}{{ else if .ToolCalls }}\r\n"
+        " [CALLS] {{ range .ToolCalls }}{\"name\": \"{{ .Function.Name }}\"}{{ end }}{{ end }}"
+        "<|end|>{{ end }}{{ end }}";
+    (void)state;
+    gochat_tags tags;
+    gotmpl *t = open_text(source);
+    gotmpl_tags(t, &tags);
+    assert_string_equal(tags.think_open, "<think>");
+    assert_string_equal(tags.think_close, "</think>");
+    assert_string_equal(tags.call, "[CALLS]");
+    gotmpl_close(t);
+    check_chat(source,
+               (asked){.messages = "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":"
+                                   "\"assistant\",\"content\":\"b\",\"thinking\":\"t\"}]",
+                       .q = {.think = 1}},
+               "<|user|>a<|assistant|>\n<think>t</think>\nb<|end|>");
+    t = open_text("{{ .Thinking }}{{ range .Other }}<a>{{ .Thinking }}</a>{{ end }}");
+    gotmpl_tags(t, &tags); /* not in a range over .Messages */
+    assert_string_equal(tags.think_open, "");
+    gotmpl_close(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -236,6 +266,7 @@ int main(void)
         cmocka_unit_test(images_are_marked),
         cmocka_unit_test(errors_are_those_of_go),
         cmocka_unit_test(names_and_tags),
+        cmocka_unit_test(tags_in_branches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
