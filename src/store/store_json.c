@@ -78,7 +78,7 @@ static size_t split_digits(const char *text, char digits[JSON_DOUBLE_BYTES], int
 static cama_err write_double(double d, buf *out)
 {
     char text[JSON_DOUBLE_BYTES];
-    char digits[JSON_DOUBLE_BYTES];
+    char digits[JSON_DOUBLE_BYTES] = "0";
     int exponent;
     if (!isfinite(d))
         return buf_puts(out, "null"); /* not reachable by parsing; Go refuses */

@@ -148,6 +148,7 @@ static cama_err prune_locked(prune *p, err_info *err)
     if (!e)
         e = each_entry(p->s->manifests_v2, prune_host, p, err);
     store_refs_done(&refs);
+    p->refs = NULL;
     return e;
 }
 

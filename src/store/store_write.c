@@ -217,7 +217,7 @@ static cama_err copy_locked(store *s, const model_name *from, const model_name *
     store_model old;
     bool replaces = false;
     char path[STORE_PATH_BYTES];
-    store_text got;
+    store_text got = {0};
     cama_err e = store_lookup(s, from, &source, err);
     if (!e)
         e = store_canonical(s, to, &target, err);
