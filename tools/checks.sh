@@ -45,8 +45,11 @@ run_tests() {
 
     say "--- end to end"
     rm -f build/e2e.xml
+    build/release/cama_synth tiny build/models/tiny.gguf >&2
     CAMA_BIN=$PWD/build/release/cama CAMA_MODEL=$PWD/$model CAMA_LIB_DIR=$PWD/build/release \
-        $python -m pytest -q -p no:cacheprovider --junitxml=build/e2e.xml tests/e2e tests/tools >&2 || true
+        CAMA_JS=$PWD/build/clients CAMA_TINY_MODEL=$PWD/build/models/tiny.gguf \
+        build/venv/bin/python -m pytest -q -p no:cacheprovider --junitxml=build/e2e.xml tests/e2e \
+        tests/tools >&2 || true
     $python tools/count_tests.py $reports e2e=build/e2e.xml
 }
 

@@ -3,7 +3,7 @@
 
 apt_build='cmake ninja-build gcc libc6-dev pkgconf libpcre2-dev libutf8proc-dev libjson-c-dev libedit-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev'
 apt_venv='python3 python3-venv ca-certificates'
-apt_test='libcmocka-dev python3 python3-pytest python3-numpy clang-19 libclang-rt-19-dev llvm-19'
+apt_test='libcmocka-dev python3 python3-venv ca-certificates clang-19 libclang-rt-19-dev llvm-19 nodejs npm golang-go'
 # kernels for arm64 run under emulation where the machine itself is something else
 apt_cross='gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user'
 apt_lint='libcmocka-dev clang-19 clang-format-19 clang-tidy-19 cppcheck python3'
@@ -12,7 +12,7 @@ apt_bench='nodejs npm'
 
 brew_build='cmake ninja pkgconf pcre2 utf8proc json-c libmicrohttpd curl openssl@3'
 brew_venv='python3'
-brew_test='cmocka python3'
+brew_test='cmocka python3 node go'
 brew_lint='cmocka llvm@19 cppcheck'
 brew_fuzz='llvm@19'
 brew_bench='node'
@@ -89,12 +89,19 @@ need() {
     fi
 }
 
-# What the end-to-end tests import: packages of the system with apt-get, of our own with brew.
-need_pytest() {
-    has apt-get && return 0
+# What the end-to-end tests import, in environments of our own: the official clients, pinned.
+need_clients() {
     need_venv
-    python=build/venv/bin/python
-    $python -c 'import pytest, numpy' 2>/dev/null || $python -m pip install --quiet pytest numpy >&2
+    wanted=tests/e2e/requirements.txt
+    if ! cmp -s $wanted build/venv/requirements.txt; then
+        say "installing the clients of $wanted"
+        build/venv/bin/python -m pip install --quiet --disable-pip-version-check -r $wanted >&2
+        cp $wanted build/venv/requirements.txt
+    fi
+    if [ ! -d build/clients/node_modules/ollama ]; then
+        say "bringing ollama 0.6.4 for JavaScript"
+        npm install --ignore-scripts --no-save --silent --prefix build/clients ollama@0.6.4 >&2
+    fi
 }
 
 # A Python environment of our own: pip may not write into the system's.

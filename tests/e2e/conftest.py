@@ -3,6 +3,8 @@ import os
 import subprocess
 
 import pytest
+from gguf_copy import with_metadata
+from server import Server
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +25,32 @@ def cama(cama_bin):
         return subprocess.run([cama_bin, *map(str, args)], input=input, capture_output=True, timeout=timeout)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def server(cama_bin, model, tmp_path_factory):
+    """A server with the real model, shared by the tests that leave it as they found it."""
+    s = Server(cama_bin, str(tmp_path_factory.mktemp("serve")), OLLAMA_NUM_PARALLEL="4").start()
+    s.add_model(model)
+    with open(model, "rb") as f:
+        s.add_data(with_metadata(f.read(), {"ARCH.pooling_type": 1}), "embed:v1")
+    yield s
+    assert s.stop() == 0, s.log()
+
+
+@pytest.fixture
+def make_server(cama_bin, tmp_path):
+    """make_server(**environment) -> a server of the test's own."""
+    made = []
+
+    def make(**env):
+        root = tmp_path / f"serve{len(made)}"
+        root.mkdir()
+        made.append(Server(cama_bin, str(root), **env))
+        return made[-1].start()
+
+    yield make
+    for s in made:
+        if s.process and s.process.poll() is None:
+            s.process.kill()
+            s.process.wait()
