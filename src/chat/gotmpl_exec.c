@@ -88,6 +88,11 @@ bool grun_step(grun *r)
     return false;
 }
 
+void grun_charge(grun *r, size_t n_byte)
+{
+    r->n_step += n_byte / 64; /* about what a step takes; the next one looks at the limit */
+}
+
 gval grun_text(grun *r, buf *b)
 {
     char *text = b->fail ? NULL : arena_copy(&r->mem, b->data ? b->data : "", b->n);

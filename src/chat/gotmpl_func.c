@@ -171,6 +171,12 @@ static bool same_basic(gval a, gval b)
     }
 }
 
+static void charge_strings(grun *r, gval a, gval b)
+{
+    if (a.type && b.type && a.type->kind == G_STRING && b.type->kind == G_STRING)
+        grun_charge(r, a.u.s.n < b.u.s.n ? a.u.s.n : b.u.s.n);
+}
+
 static bool both_whole(gval a, gval b)
 {
     return (a.type->kind == G_INT || a.type->kind == G_UINT8) &&
@@ -211,6 +217,7 @@ static gval call_eq(grun *r, const gval *argv, size_t n)
         return grun_call_fail(r, "missing argument for comparison");
     for (size_t i = 1; i < n && !same && !r->call_failed; i++) {
         const gval b = gval_unwrap(argv[i]);
+        charge_strings(r, a, b);
         if (!is_basic(a) && !is_basic(b))
             same = same_other(r, a, b);
         else if (is_basic(a) && is_basic(b) && (a.type->kind == b.type->kind || both_whole(a, b)))
@@ -234,6 +241,7 @@ static bool order(grun *r, const gval *argv, int *out)
 {
     const gval a = gval_unwrap(argv[0]);
     const gval b = gval_unwrap(argv[1]);
+    charge_strings(r, a, b);
     if (!is_basic(a) || !is_basic(b)) {
         (void)grun_call_fail(r, "invalid type for comparison"); /* stays in r, as below */
         return false;

@@ -18,6 +18,8 @@
 
 #define GOTMPL_MAX_SOURCE (4u << 20)
 #define GOTMPL_MAX_NEST 200u           /* blocks, else ifs and parentheses inside each other */
+#define GOTMPL_MAX_VARS 500u           /* variables in one scope: they are looked up one by one */
+#define GOTMPL_MAX_DEFINED 1000u       /* templates in one source, likewise */
 #define GOTMPL_MAX_TREE (512u << 20)   /* bytes of the tree of a template */
 #define GOTMPL_ERROR_BYTES (64u << 10) /* of a value or a node in an error, before it is cut */
 #define GOTMPL_MAX_WIDTH 1000000       /* of a printf verb, as in Go */
@@ -359,7 +361,8 @@ bool grun_enter(grun *r);
 gval grun_limit(grun *r, const char *fmt, ...) ERR_PRINTF(2, 3);
 /* The error of a function called by the template. */
 gval grun_call_fail(grun *r, const char *fmt, ...) ERR_PRINTF(2, 3);
-bool grun_step(grun *r); /* false when no more may be done */
+bool grun_step(grun *r);                  /* false when no more may be done */
+void grun_charge(grun *r, size_t n_byte); /* steps for work on so many bytes */
 /* A scratch buffer for text that becomes a value, and its text in the arena. */
 gval grun_text(grun *r, buf *b);
 

@@ -176,8 +176,17 @@ bool gparse_push(gparser *p, gnode ***list, size_t *n, gnode *node)
     return true;
 }
 
+static bool too_many(gparser *p, const char *what, unsigned max)
+{
+    if (!p->fail)
+        p->fail = err_set(p->err, CAMA_ERR_LIMIT, "template: more than %u %s", max, what);
+    return false;
+}
+
 bool gparse_push_var(gparser *p, gstr name)
 {
+    if (p->n_var == GOTMPL_MAX_VARS)
+        return too_many(p, "variables in one scope", GOTMPL_MAX_VARS);
     if (p->n_var == p->cap_var) {
         const size_t cap = p->cap_var ? p->cap_var * 2 : 16;
         gstr *more = arena_take_array(p->mem, cap, sizeof *more);
@@ -240,6 +249,8 @@ bool gotmpl_empty_tree(const gnode *n)
 
 static bool append_tree(gparser *p, gtree tree)
 {
+    if (p->n_tree == GOTMPL_MAX_DEFINED)
+        return too_many(p, "definitions", GOTMPL_MAX_DEFINED);
     if (p->n_tree == p->cap_tree) {
         const size_t cap = p->cap_tree ? p->cap_tree * 2 : 4;
         gtree *more = arena_take_array(p->mem, cap, sizeof *more);

@@ -179,16 +179,26 @@ bool gval_is_nil(gval v)
     return !v.type || v.nil;
 }
 
+static const gentry *find_entry(gval map, gstr key)
+{
+    const gentry want = {.key = key};
+    if (!map.type->in_order)
+        return map.u.m.n ? bsearch(&want, map.u.m.entries, map.u.m.n, sizeof want, compare_entries)
+                         : NULL;
+    for (size_t i = 0; i < map.u.m.n; i++)
+        if (gstr_same(map.u.m.entries[i].key, key))
+            return &map.u.m.entries[i];
+    return NULL;
+}
+
 bool gval_lookup(gval map, gstr key, gval *out)
 {
-    for (size_t i = 0; i < map.u.m.n; i++) {
-        if (!gstr_same(map.u.m.entries[i].key, key))
-            continue;
-        *out = map.u.m.entries[i].value;
-        out->iface = out->iface || !map.type->elem;
-        return true;
-    }
-    return false;
+    const gentry *e = find_entry(map, key);
+    if (!e)
+        return false;
+    *out = e->value;
+    out->iface = out->iface || !map.type->elem;
+    return true;
 }
 
 gval gval_elem(gval list, size_t i)

@@ -113,6 +113,34 @@ static void long_sources(void **state)
     assert_int_equal(run_long("{{template \"", "a", 100000, "\" .}}", &err), CAMA_ERR_TEMPLATE);
 }
 
+/* Each of them is looked for one by one. */
+static void many_names(void **state)
+{
+    (void)state;
+    err_info err = {0};
+    buf b;
+    buf_init(&b, 4u << 20);
+    assert_int_equal(run_long("", "{{$x := 1}}", 1000, "", &err), CAMA_ERR_LIMIT);
+    assert_non_null(strstr(err.text, "more than 500 variables"));
+    assert_int_equal(run_long("", "{{if 1}}{{$x := 1}}{{end}}", 1000, "", &err), CAMA_OK);
+    for (int i = 0; i < 2000; i++)
+        (void)buf_printf(&b, "{{define \"t%d\"}}x{{end}}", i);
+    assert_int_equal(run(b.data, b.n, NULL, 1 << 16, &err), CAMA_ERR_LIMIT);
+    assert_non_null(strstr(err.text, "more than 1000 definitions"));
+    buf_done(&b);
+}
+
+/* Comparing costs steps by the length of what is compared. */
+static void long_comparisons(void **state)
+{
+    (void)state;
+    want("{{$x := printf \"%100000d\" 1}}{{$y := printf \"%100000d\" 2}}"
+         "{{range 10000}}{{if eq $x $y}}{{end}}{{end}}",
+         CAMA_ERR_LIMIT, "steps");
+    want("{{$x := printf \"%100000d\" 1}}{{range 10000}}{{if lt $x $x}}{{end}}{{end}}",
+         CAMA_ERR_LIMIT, "steps");
+}
+
 static void bytes_of_all_kinds(void **state)
 {
     static const char nul[] = "{{ \"a\0b\" }}\0{{ print `\0` }}";
@@ -132,6 +160,8 @@ int main(void)
         cmocka_unit_test(memory_and_output),
         cmocka_unit_test(nesting_in_the_source),
         cmocka_unit_test(long_sources),
+        cmocka_unit_test(many_names),
+        cmocka_unit_test(long_comparisons),
         cmocka_unit_test(bytes_of_all_kinds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
