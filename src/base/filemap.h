@@ -27,11 +27,11 @@ typedef struct filemap_watch {
     void *user;
 } filemap_watch;
 
-/* Reads the file from byte `from` on (rounded up to a whole page) into memory of this process, at the addresses where it was mapped: pointers into
- * it stay good. Huge pages stand behind it where the system has them, so that reading it all again
- * and again misses no translation. Costs n_bytes of memory and one pass over the file. No other
- * thread may read those bytes meanwhile. CAMA_ERR_IO (file cut short), CAMA_ERR_NOMEM: still
- * mapped. watch may be NULL. */
+/* Reads the file from byte `from` on (rounded up to a whole page) into memory of this process, at
+ * the addresses where it was mapped: pointers into it stay good. Huge pages stand behind it where
+ * the system has them, so that reading it all again and again misses no translation. Costs as many
+ * bytes of memory and one pass over the file. No other thread may read those bytes meanwhile.
+ * CAMA_ERR_IO (file cut short), CAMA_ERR_NOMEM: still mapped. watch may be NULL. */
 cama_err filemap_load(filemap *m, size_t from, const filemap_watch *watch, err_info *err);
 
 #endif

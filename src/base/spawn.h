@@ -1,7 +1,7 @@
 /* spawn.h - a child process that is this program again.
  *
- * The child gets argv, standard error of its parent, /dev/null as input and output, a session of its
- * own (an interrupt from the keyboard is for the parent alone), default signals, one descriptor
+ * The child gets argv, standard error of its parent, /dev/null as input and output, a session of
+ * its own (an interrupt from the keyboard is for the parent alone), default signals, one descriptor
  * of the caller's as `child_fd`, and nothing else that is open here. It is killed when the thread
  * that spawned it ends on Linux (PDEATHSIG), which is only an extra: a child must end by the
  * end-of-file on its descriptor.

@@ -94,8 +94,8 @@ void gguf_close(gguf_file *f);
 
 /* Reads the tensors' data into memory of this process, in huge pages where the system has them;
  * every pointer given out stays good (filemap_load). For weights that will be read for every token
- * and a machine with memory to spare. Others may read metadata meanwhile, but no tensor. CAMA_ERR_IO, CAMA_ERR_NOMEM: the
- * file is still mapped. watch: NULL, or told as the bytes come. */
+ * and a machine with memory to spare. Others may read metadata meanwhile, but no tensor.
+ * CAMA_ERR_IO, CAMA_ERR_NOMEM: the file is still mapped. watch: NULL, or told as the bytes come. */
 cama_err gguf_load(gguf_file *f, const filemap_watch *watch, err_info *err);
 
 /* Whether all of it is this process's own memory: loaded, or opened from bytes. */

@@ -26,12 +26,13 @@ static void on_load(runner *r, const wire_frame *f)
 {
     err_info err;
     char *head = malloc(f->n_head + 1);
-    if (!head) {
+    if (head) {
+        memcpy(head, f->head_text, f->n_head);
+        head[f->n_head] = '\0';
+    } else {
         (void)err_set(&err, CAMA_ERR_NOMEM, "runner: no memory to load");
         runner_die(&err);
     }
-    memcpy(head, f->head_text, f->n_head);
-    head[f->n_head] = '\0';
     runner_lock(r);
     const bool late = r->load_head != NULL;
     if (!late) {

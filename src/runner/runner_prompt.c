@@ -315,7 +315,7 @@ static json_value *without(runner_prep *p, const json_value *messages, size_t n_
 static size_t n_droppable(const json_value *messages)
 {
     size_t n = 0;
-    for (size_t i = 0; messages && i + 1 < messages->n; i++)
+    for (size_t i = 0; i + 1 < messages->n; i++)
         n += !is_system(messages->items[i]);
     return n;
 }
@@ -324,7 +324,7 @@ static cama_err try_without(runner_prep *p, const json_value *messages, size_t n
                             uint32_t *adapted, err_info *err)
 {
     const json_value *some = n_drop ? without(p, messages, n_drop) : messages;
-    if (messages && !some)
+    if (!some)
         return err_set(err, CAMA_ERR_NOMEM, "runner: no memory for %zu messages", messages->n);
     if (job_is_canceled(p->j))
         return err_set(err, CAMA_ERR_CANCELED, "canceled");
@@ -402,13 +402,36 @@ static cama_err too_long(const runner_prep *p, uint32_t n_ctx, char figures[96],
                    p->ids.n, n_ctx);
 }
 
+/* Those of the job; a bare prompt for a template is one message, and without one there are none. */
+static cama_err messages_of(runner_prep *p, const json_value **out, err_info *err)
+{
+    arena *a = &p->tree;
+    const json_value *given = json_get(p->head, "messages");
+    if (given && given->kind != JSON_ARRAY)
+        return err_set(err, CAMA_ERR_ARG, "messages are no array");
+    *out = given;
+    if (given)
+        return CAMA_OK;
+    const char *prompt = prep_str(p, "prompt");
+    json_value *list = json_new_array(a);
+    bool ok = list != NULL;
+    if (ok && prompt && !strcmp(p->j->path, "go") && !prep_str(p, "suffix")) {
+        json_value *m = json_new_object(a);
+        ok = json_put(a, m, "role", json_new_string(a, "user", 4)) &&
+             json_put(a, m, "content", json_new_string(a, prompt, strlen(prompt))) &&
+             json_append(a, list, m);
+    }
+    *out = list;
+    return ok ? CAMA_OK : err_set(err, CAMA_ERR_NOMEM, "runner: no memory for a message");
+}
+
 cama_err runner_prompt(runner_prep *p, char figures[96], err_info *err)
 {
-    const json_value *messages = json_get(p->head, "messages");
-    if (messages && messages->kind != JSON_ARRAY)
-        return err_set(err, CAMA_ERR_ARG, "messages are no array");
+    const json_value *messages = NULL;
     uint32_t adapted = 0;
     cama_err e = choose_path(p, err);
+    if (!e)
+        e = messages_of(p, &messages, err);
     if (!e)
         e = try_without(p, messages, 0, &adapted, err);
     if (e)

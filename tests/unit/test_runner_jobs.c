@@ -68,6 +68,16 @@ static void chats_through_go(void **state)
             &a);
     assert_int_equal(a.end, WIRE_DONE);
     assert_string_equal(a.text, "[system]be;[user]hello;");
+    rig_ask(&shared,
+            "{\"kind\":\"generate\",\"prompt\":\"bare\",\"render_only\":true,\"template\":\"<{{ "
+            ".Prompt }}>\"}",
+            &a);
+    rig_has(a.text, "<bare>");
+    rig_ask(&shared,
+            "{\"kind\":\"generate\",\"prompt\":\"a\",\"suffix\":\"b\",\"render_only\":true,"
+            "\"template\":\"{{ .Prompt }}|{{ .Suffix }}\"}",
+            &a);
+    assert_string_equal(a.text, "a|b");
     rig_ask(&shared, "{" CHAT ",\"template\":\"{{ .Broken\"}", &a);
     assert_int_equal(a.end, WIRE_FAIL);
     rig_has(a.head, "ERR_TEMPLATE");
