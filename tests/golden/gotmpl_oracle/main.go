@@ -47,9 +47,10 @@ var plains = []string{
 // An address (or the name of this package) that a function has seen may be measured or compared: such a case is dropped. One
 // that is printed is replaced.
 var addresses = regexp.MustCompile(`\b0x[0-9a-f]{6,14}`)
+var escaped = regexp.MustCompile(`0x[0-9a-f]{6}`)
 
 func seen(tainted *bool, s string) string {
-	*tainted = *tainted || addresses.MatchString(s) || strings.Contains(s, "main.")
+	*tainted = *tainted || escaped.MatchString(s) || strings.Contains(s, "main.")
 	return s
 }
 
