@@ -122,6 +122,7 @@ run_lint() {
         tidy_build=release # the system's cc is clang
     fi
     check 'include order' $python tools/check_includes.py
+    check 'docs/api.md is made of the routes' $python tools/make_api_doc.py --check
     check 'clang-format' lint_format
     check 'release build, warnings as errors' build release
     if [ "$system" = Linux ]; then

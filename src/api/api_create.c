@@ -190,7 +190,7 @@ static bool take_gguf(create *k, const char *raw_digest)
     api_file *file = NULL;
     if (digest_parse(raw_digest, digest, NULL))
         return api_problem_set(&k->problem, 500, "invalid digest format");
-    if (!open_gguf(k, digest, &file))
+    if (!open_gguf(k, digest, &file) || !file)
         return false;
     const bool projector = strcmp(file->arch, "clip") == 0;
     bool fine = add_layer(k, projector ? "projector" : "model", digest, NULL, true);
@@ -288,7 +288,7 @@ static bool check_quantize(create *k, const char *type)
     char want[32] = "";
     if (!*type)
         return true;
-    for (size_t i = 0; type[i] && i < sizeof want - 1; i++)
+    for (size_t i = 0; i < sizeof want - 1 && type[i]; i++)
         want[i] = (char)toupper((unsigned char)type[i]);
     bool known = false;
     for (size_t i = 0; i < sizeof targets / sizeof *targets; i++)

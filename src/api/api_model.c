@@ -36,9 +36,10 @@ static bool cut_suffix(char *text, const char *suffix)
 bool api_name_parse(const char *text, model_name *out, bool *out_cloud, api_problem *p)
 {
     char base[NAME_BYTES + 64];
-    if (strlen(text) >= sizeof base)
+    const size_t n = strlen(text);
+    if (n >= sizeof base)
         return api_problem_set(p, 400, "invalid model name");
-    (void)strcpy(base, text);
+    memcpy(base, text, n + 1);
     const bool local = cut_suffix(base, ":local");
     *out_cloud = cut_suffix(base, ":cloud") || cut_suffix(base, "-cloud");
     if (*out_cloud && (local || cut_suffix(base, ":local")))

@@ -190,7 +190,7 @@ static int64_t integer_at(const gguf_kv *kv, gguf_type type, uint64_t i)
     for (size_t k = 0; k < n; k++)
         v |= (uint64_t)at[k] << (8 * k);
     const bool minus = type == GGUF_I8 || type == GGUF_I16 || type == GGUF_I32;
-    if (minus && (v >> (8 * n - 1)) & 1)
+    if (minus && n && (v >> (8 * n - 1)) & 1)
         v |= UINT64_MAX << (8 * n);
     return (int64_t)v;
 }

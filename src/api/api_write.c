@@ -143,8 +143,7 @@ static size_t lay_out(const char *digits, int n, int exp, bool minus, char *out)
 static size_t format_shortest(double v, bool single, char out[API_NUMBER_BYTES])
 {
     if (v == 0) {
-        (void)strcpy(out, signbit(v) ? "-0" : "0");
-        return strlen(out);
+        return (size_t)snprintf(out, API_NUMBER_BYTES, "%s", signbit(v) ? "-0" : "0");
     }
     char text[40];
     const int most = single ? 9 : 17;
@@ -155,7 +154,7 @@ static size_t format_shortest(double v, bool single, char out[API_NUMBER_BYTES])
         if (same || n == most)
             break;
     }
-    char digits[24];
+    char digits[24] = "0";
     int n = 0;
     const char *p = text;
     for (; *p && *p != 'e'; p++) {

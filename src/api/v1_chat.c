@@ -541,7 +541,8 @@ void api_v1_chat(api_call *c)
     bool fine = true;
     if (!list || (list->kind == JSON_ARRAY && list->n == 0))
         fine = api_problem_set(&p, 400, "[] is too short - 'messages'");
-    fine = fine && read_messages(&r, list) && read_think(&v, mem, &q.think, &p);
+    else
+        fine = read_messages(&r, list) && read_think(&v, mem, &q.think, &p);
     q.options = fine ? read_options(mem, &v) : NULL;
     if (fine && !q.options)
         fine = api_problem_set(&p, 507, "no memory for the options");

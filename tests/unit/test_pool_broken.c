@@ -348,11 +348,12 @@ static char process_state(pid_t pid)
     return at && at[1] == ' ' ? at[2] : 0;
 }
 
-static void serve_until_killed(int fd)
+static void serve_until_killed(int fd, const char *job)
 {
-    rig_open(NULL);
+    const pool_opts o = quick(1000, 30000);
+    rig_open(&o);
     rig_model("a", "");
-    seen *s = rig_submit("a", "{\"do\":\"deaf\"}"); /* not even end-of-file reaches it */
+    seen *s = rig_submit("a", job);
     while (rig_field("a", "running") != 1)
         fake_sleep_ms(1);
     (void)s;
@@ -365,26 +366,49 @@ static void serve_until_killed(int fd)
         (void)pause();
 }
 
+/* A process with a pool whose runner works on that job. */
+static void start_server(const char *job, pid_t *out_server, pid_t *out_runner)
+{
+    int fd[2];
+    assert_int_equal(pipe(fd), 0);
+    *out_server = fork();
+    if (*out_server == 0)
+        serve_until_killed(fd[1], job);
+    assert_true(*out_server > 0);
+    assert_int_equal(read(fd[0], out_runner, sizeof *out_runner), sizeof *out_runner);
+    assert_int_not_equal(process_state(*out_runner), 0);
+    (void)close(fd[0]);
+    (void)close(fd[1]);
+}
+
+static void test_a_pool_that_was_stopped_blames_nobody(void **state)
+{
+    (void)state;
+    pid_t server = 0;
+    pid_t runner = 0;
+    start_server("{\"do\":\"wait\"}", &server, &runner);
+    assert_int_equal(kill(server, SIGSTOP), 0);
+    fake_sleep_ms(3000);
+    assert_int_equal(kill(server, SIGCONT), 0);
+    fake_sleep_ms(1500);
+    const char c = process_state(runner);
+    assert_true(c != 0 && c != 'Z');
+    assert_int_equal(kill(server, SIGKILL), 0);
+    assert_int_equal(waitpid(server, NULL, 0), server);
+}
+
 static void test_no_orphan_after_kill_9(void **state)
 {
     (void)state;
-    int fd[2];
-    assert_int_equal(pipe(fd), 0);
-    const pid_t server = fork();
-    if (server == 0)
-        serve_until_killed(fd[1]);
-    assert_true(server > 0);
+    pid_t server = 0;
     pid_t runner = 0;
-    assert_int_equal(read(fd[0], &runner, sizeof runner), sizeof runner);
-    assert_int_not_equal(process_state(runner), 0);
+    start_server("{\"do\":\"deaf\"}", &server, &runner); /* not even end-of-file reaches it */
     assert_int_equal(kill(server, SIGKILL), 0);
     assert_int_equal(waitpid(server, NULL, 0), server);
     char c = 'R';
     for (int i = 0; i < 100 && (c = process_state(runner)) && c != 'Z'; i++)
         fake_sleep_ms(10);
     assert_true(c == 0 || c == 'Z');
-    (void)close(fd[0]);
-    (void)close(fd[1]);
 }
 #endif
 
@@ -410,6 +434,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_finished_job_ends_the_count),
         cmocka_unit_test(test_closing_with_jobs_everywhere),
 #ifdef __linux__ /* elsewhere a child that reads nothing is not killed with its parent */
+        cmocka_unit_test(test_a_pool_that_was_stopped_blames_nobody),
         cmocka_unit_test(test_no_orphan_after_kill_9),
 #endif
     };
