@@ -237,7 +237,7 @@ static void more_read(void *user, size_t n)
 
 static cama_err place_weights(runner *r, err_info *err)
 {
-    progress p = {.r = r, .all = gguf_file_bytes(r->file)};
+    progress p = {.r = r, .all = model_get_info(r->desc)->weight_bytes};
     const filemap_watch watch = {.more = more_read, .user = &p};
     const cama_err e = load_weights(r->file, &r->planned, r->place, &watch, &r->in_memory, err);
     if (!e && err->code)

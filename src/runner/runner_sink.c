@@ -1,15 +1,28 @@
 /* What the scheduler tells of an answer becomes frames. Engine thread; nothing here waits. */
 #include "runner/runner_int.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* What is impossible has no logarithm, and JSON no infinity: the lowest float, as in llama.cpp. */
+static void put_logprob(float logprob, buf *out)
+{
+    char text[JSON_DOUBLE_BYTES];
+    const double d = isfinite(logprob) ? (double)logprob : -(double)FLT_MAX;
+    const size_t n = json_format_double(d, text);
+    (void)buf_append(out, text, n); /* its failure sticks */
+}
 
 static void put_alt(const stream_alt *a, buf *out)
 {
     (void)buf_puts(out, "{\"token\":"); /* failures stick */
     (void)json_write_string(a->text, a->n_text, out);
-    (void)buf_printf(out, ",\"logprob\":%.17g,\"bytes\":[", (double)a->logprob);
+    (void)buf_puts(out, ",\"logprob\":");
+    put_logprob(a->logprob, out);
+    (void)buf_puts(out, ",\"bytes\":[");
     for (size_t i = 0; i < a->n_text; i++)
         (void)buf_printf(out, i ? ",%u" : "%u", (unsigned char)a->text[i]);
     (void)buf_putc(out, ']');
