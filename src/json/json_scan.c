@@ -13,6 +13,7 @@ typedef struct scanner {
     size_t copied; /* bytes of text that are in *marked already */
     buf *marked;
     bool prefix; /* messages are those of Go's Decoder, which give no place */
+    size_t n_value;
     err_info *err;
 } scanner;
 
@@ -257,6 +258,8 @@ static cama_err scan_container(scanner *s, uint32_t depth)
 static cama_err scan_value(scanner *s, uint32_t depth)
 {
     skip_space(s);
+    if (++s->n_value > JSON_MAX_VALUES && s->prefix) /* a few bytes each become a hundred */
+        return err_set(s->err, CAMA_ERR_LIMIT, "more than %u values", JSON_MAX_VALUES);
     const int c = peek(s);
     return c == '{' || c == '[' ? scan_container(s, depth) : scan_scalar(s);
 }

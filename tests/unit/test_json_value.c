@@ -28,6 +28,65 @@ static void check(const char *text, const char *want)
     assert_string_equal(round_trip(text, strlen(text)), want);
 }
 
+/* The same of json_parse_prefix. */
+static void check_prefix(const char *text, size_t n, const char *want)
+{
+    char got[512];
+    arena a;
+    arena_init(&a, 1 << 20);
+    buf out;
+    buf_init(&out, sizeof got - 1);
+    json_value *v = NULL;
+    err_info err = {0};
+    if (json_parse_prefix(text, n, &a, &v, &err)) {
+        (void)snprintf(got, sizeof got, "%s", err.text);
+    } else {
+        assert_int_equal(json_write(v, &out), CAMA_OK);
+        (void)snprintf(got, sizeof got, "%s", out.data);
+    }
+    buf_done(&out);
+    arena_done(&a);
+    assert_string_equal(got, want);
+}
+
+static void test_prefix(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *want;
+    } cases[] = {
+        {"{\"a\":1} tail", "{\"a\":1}"},
+        {" 5x", "5"},
+        {"12345678901234567890 x", "12345678901234567890"},
+        {"[\"\\ud800\"]]]", "[\"\xef\xbf\xbd\"]"},
+        {"truex", "true"},
+        {"", "unexpected EOF"},
+        {"{\"a\":", "unexpected EOF"},
+        {"[1,", "unexpected EOF"},
+        {"tru", "unexpected EOF"},
+        {"{'a':1}", "invalid character '\\'' looking for beginning of object key string"},
+        {"[1}", "invalid character '}' after array element"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_prefix(cases[i].text, strlen(cases[i].text), cases[i].want);
+}
+
+/* A body of two bytes a value must not become gigabytes. */
+static void test_flood(void **state)
+{
+    (void)state;
+    const size_t n = 2u * JSON_MAX_VALUES + 16;
+    char *text = malloc(n);
+    assert_non_null(text);
+    text[0] = '[';
+    for (size_t i = 1; i + 1 < n; i += 2) {
+        text[i] = '1';
+        text[i + 1] = ',';
+    }
+    check_prefix(text, n, "more than 4194304 values");
+    free(text);
+}
+
 static void test_values(void **state)
 {
     (void)state;
@@ -217,6 +276,7 @@ static void test_arena_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_prefix),       cmocka_unit_test(test_flood),
         cmocka_unit_test(test_values),       cmocka_unit_test(test_numbers_keep_their_text),
         cmocka_unit_test(test_number_kinds), cmocka_unit_test(test_strings),
         cmocka_unit_test(test_refused),      cmocka_unit_test(test_depth),
