@@ -71,6 +71,8 @@ struct runner_job {
     uint32_t n_ctx;
     const char *path; /* "go", "jinja", "chatml", "raw" */
     bool want_context, logprobs, has_stop;
+    arena tree; /* of the job's JSON, where the answer still looks at its tools */
+    bool keeps_tree;
     answer *answer;  /* NULL: text goes out as it comes */
     tok_ids uncut;   /* the prompt before its middle was cut; n = 0: it was not */
     buf said;        /* the answer's text, where `context` cannot be had from the ids */

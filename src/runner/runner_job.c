@@ -16,7 +16,8 @@ static runner_job *find(runner *r, uint64_t id)
 
 static void job_free(runner_job *j)
 {
-    answer_close(j->answer);
+    answer_close(j->answer); /* before what it looks at */
+    arena_done(&j->tree);
     tok_ids_done(&j->uncut);
     buf_done(&j->said);
     buf_done(&j->probs);

@@ -208,6 +208,7 @@ static cama_err open_answer(runner_prep *p, err_info *err)
         .event = runner_answer_event,
         .user = j,
     };
+    j->keeps_tree = has_tools;
     return answer_open(&o, &j->answer, err);
 }
 
@@ -327,7 +328,14 @@ static void prepare(runner *r, runner_job *j)
         runner_fail(j, &err, figures);
     tok_ids_done(&p.ids);
     buf_done(&p.text);
-    arena_done(&p.tree);
+    if (j->keeps_tree)
+        j->tree = p.tree; /* nobody looks at it there before the job is freed */
+    else
+        arena_done(&p.tree);
+    free(j->head); /* a conversation and its images are not needed for the answer */
+    free(j->data);
+    j->head = NULL;
+    j->data = NULL;
     runner_job_unref(j);
 }
 

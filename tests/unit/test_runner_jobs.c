@@ -122,6 +122,16 @@ static void tools_are_shown(void **state)
     rig_ask(&shared, head, &a);
     assert_int_equal(a.end, WIRE_DONE);
     rig_has(a.warn[0], "\"code\":\"tools_ignored\"");
+    for (const char *tag = "etaoins "; *tag; tag++) { /* the noise has one of them: a call begins */
+        (void)snprintf(
+            head, sizeof head,
+            "{" CHAT OPTIONS "%s,\"template\":\"{{ range .Messages }}{{ .Content }}{{ if "
+            ".ToolCalls }}{{ range .ToolCalls }}%c{\\\"name\\\"}{{ end }}{{ end }}{{ end "
+            "}}\"}",
+            tools, *tag);
+        rig_ask(&shared, head, &a);
+        assert_int_equal(a.end, WIRE_DONE);
+    }
 }
 
 static void several_at_once(void **state)
