@@ -81,23 +81,26 @@ cama_err cli_print(const char *text, size_t n, cama_error *err)
 /* ---- Ctrl-C ---- */
 
 static volatile sig_atomic_t interrupted;
-static struct sigaction before;
+static volatile sig_atomic_t second_ends; /* a second one does what it did before */
+static struct sigaction before;           /* written while the handler is not set */
 
 static void on_interrupt(int signal)
 {
-    (void)signal;
+    if (interrupted && second_ends) {
+        (void)sigaction(signal, &before, NULL);
+        (void)raise(signal); /* comes when this handler has returned */
+    }
     interrupted = 1;
 }
 
 void cli_catch_interrupt(bool once)
 {
     interrupted = 0;
-    struct sigaction action = {
-        .sa_handler = on_interrupt,
-        .sa_flags = once ? (int)SA_RESETHAND : 0,
-    };
+    second_ends = once;
+    struct sigaction action = {.sa_handler = on_interrupt};
     sigemptyset(&action.sa_mask);
-    (void)sigaction(SIGINT, &action, &before); /* fails for bad arguments only */
+    (void)sigaction(SIGINT, NULL, &before); /* fails for bad arguments only */
+    (void)sigaction(SIGINT, &action, NULL);
 }
 
 void cli_release_interrupt(void)

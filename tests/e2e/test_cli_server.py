@@ -1,10 +1,12 @@
 """Ollama's commands over `cama serve`, and over the server that `cama run` embeds where none listens."""
+import http.server
 import json
 import os
 import re
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
 
@@ -345,22 +347,55 @@ def test_run_embeds_a_server_and_leaves_nothing(lonely):
     assert p.returncode == 1 and leftovers(lonely) == []
 
 
+def running():
+    """{process id: parent} of what is no zombie."""
+    found = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", encoding="utf-8") as f:
+                state, parent = f.read().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if state != "Z":
+            found[int(name)] = int(parent)
+    return found
+
+
+def children_of(pid):
+    return [child for child, parent in running().items() if parent == pid]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_embedded_server_and_its_runner(lonely, number):
     p = subprocess.Popen([lonely.program, "run", NAME, "Write a very long story.", "--num-predict", "4000"],
                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=lonely.env)
     assert p.stdout.read(1)
     assert len(leftovers(lonely)) == 1 and leftovers(lonely)[0].stat().st_mode & 0o777 == 0o700
-    children = [int(c) for c in subprocess.run(["ps", "-o", "pid=", "--ppid", str(p.pid)], capture_output=True,
-                                               text=True).stdout.split()]
+    children = children_of(p.pid)
     assert len(children) == 1
     p.send_signal(number)
     assert p.wait(10) == -number
     assert leftovers(lonely) == []
     end = time.monotonic() + 2
-    while os.path.exists(f"/proc/{children[0]}") and "Z" not in open(f"/proc/{children[0]}/stat").read().split()[2]:
+    while children[0] in running():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_two_interrupts_leave_nothing_either(lonely):
+    p = subprocess.Popen([lonely.program, "run", NAME], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, env=lonely.env)
+    p.stdin.write(b"the sea and the ships " * 150)
+    p.stdin.close()
+    end = time.monotonic() + 30
+    while not leftovers(lonely):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    p.send_signal(signal.SIGINT)
+    time.sleep(0.01)
+    p.send_signal(signal.SIGINT)
+    assert p.wait(10) in (0, -signal.SIGINT)
+    assert leftovers(lonely) == []
 
 
 def test_serve_on_a_taken_port(box):
@@ -371,6 +406,104 @@ def test_serve_on_a_taken_port(box):
 def test_serve_says_where_it_is(box):
     log = (box.root / "serve.log").read_text()
     assert f"listens on {box.host}; models in {box.root}/store" in log
+
+
+# ---- a server of canned replies
+
+
+class Canned(http.server.BaseHTTPRequestHandler):
+    """What /api/show says, then lines of an answer: set by the test."""
+    show, lines, status, asked = {}, [], 200, []
+
+    def log_message(self, *args):
+        pass
+
+    def reply(self, status, kind, body):
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_HEAD(self):
+        self.reply(200, "text/plain", b"")
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        type(self).asked.append((self.path, body))
+        if self.path == "/api/show":
+            self.reply(200, "application/json", json.dumps(self.show).encode())
+        else:
+            lines = "".join(x if isinstance(x, str) else json.dumps(x) + "\n" for x in self.lines)
+            self.reply(self.status, "application/x-ndjson", lines.encode())
+
+
+@pytest.fixture
+def canned(cama_bin, model, tmp_path):
+    """canned(lines, *arguments, ...) -> the finished process, and what the server was asked."""
+    b = Box(cama_bin, model, tmp_path)
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Canned)
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    b.env["CAMA_HOST"] = f"127.0.0.1:{httpd.server_address[1]}"
+
+    def run(lines, *args, capabilities=("completion",), status=200):
+        Canned.show, Canned.lines, Canned.status, Canned.asked = {"capabilities": list(capabilities)}, lines, status, []
+        p = b("run", "m", *args)
+        p.asked = Canned.asked
+        return p
+
+    yield run
+    httpd.shutdown()
+    httpd.server_close()
+
+
+THOUGHT = [{"response": "", "thinking": "Let me "}, {"response": "", "thinking": "see."}, {"response": "Paris"},
+           {"response": ".", "done": False}, {"response": "", "done": True, "done_reason": "stop"}]
+
+
+def test_thinking_is_framed(canned):
+    assert canned(THOUGHT, "Hi").out == "Thinking...\nLet me see.\n...done thinking.\n\nParis.\n\n"
+    assert canned(THOUGHT, "Hi", "--hidethinking").out == "Paris.\n\n"
+    assert canned(THOUGHT[:2] + THOUGHT[-1:], "Hi").out == "Thinking...\nLet me see.\n\n"
+
+
+def test_what_a_question_carries(canned):
+    p = canned(THOUGHT, "Hi", "there", "--think=high", "--format", '{"type":"object"}', "--keepalive", "5m", "--seed", "7",
+               "--temperature", "0.7", "--stop", "a", "--stop", "b c", "--num-ctx", "512", "--system", "Be kind.")
+    assert p.asked[0] == ("/api/show", {"model": "m", "verbose": False})
+    assert p.asked[1] == ("/api/generate", {
+        "model": "m", "prompt": "Hi there", "think": "high", "format": {"type": "object"}, "keep_alive": "5m",
+        "system": "Be kind.", "options": {"seed": 7, "temperature": 0.7, "stop": ["a", "b c"], "num_ctx": 512}})
+
+
+def test_warnings_of_the_server_are_told(canned):
+    last = dict(THOUGHT[-1], warnings=[{"code": "x", "text": "the prompt was cut"}])
+    assert "cama: warning: the prompt was cut\n" in canned([last], "Hi").err
+
+
+@pytest.mark.parametrize("lines, status, error", [
+    ([{"error": "no such thing"}], 400, "400 Bad Request: no such thing"),
+    ([{"error": "no such thing"}], 200, "no such thing"),
+    (["oh no"], 500, "500 Internal Server Error: oh no"),
+    (["{\"response\":\n"], 200, "the server's reply: unexpected end of JSON input"),
+])
+def test_errors_of_the_server_are_told(canned, lines, status, error):
+    p = canned(lines, "Hi", status=status)
+    assert p.returncode == 1 and p.err.startswith(f"Error: {error}"), p.err
+
+
+def test_a_model_for_embeddings_gives_a_vector(canned):
+    p = canned([{"embeddings": [[-0.36358348, 0.5]]}], "hello", "--dimensions", "2", "--truncate=false",
+               capabilities=["embedding"])
+    assert p.out == "[-0.36358348,0.5]\n"
+    assert p.asked[1] == ("/api/embed", {"model": "m", "input": "hello", "truncate": False, "dimensions": 2})
+    p = canned([], capabilities=["embedding"])
+    assert p.returncode == 1
+    assert p.err == 'Error: embedding models require input text. Usage: cama run m "your text here"\n'
+
+
+def test_no_byte_of_a_server_steers_the_terminal_from_an_error(canned):
+    assert "\x1b" not in canned([{"error": "a\x1b[2Jb"}], "Hi", status=400).err
 
 
 # ---- the REPL
