@@ -156,7 +156,7 @@ static void all_done(runner_job *j)
                      "{\"reason\":\"%s\",\"stop_index\":-1,\"n_prompt\":%u,\"n_cached\":0,"
                      "\"n_token\":0,\"n_ctx\":%u,\"prep_ns\":%llu,\"queue_ns\":0,"
                      "\"prompt_ns\":%llu,\"eval_ns\":0}",
-                     job_is_canceled(j) ? "canceled" : "stop", in->n_prompt, j->n_ctx,
+                     job_is_canceled(j) ? "canceled" : "stop", in->n_prompt, j->num_ctx,
                      (unsigned long long)(j->submit_ns - j->arrival_ns),
                      (unsigned long long)(clock_now_ns() - j->submit_ns));
     runner_send_head(j->r, WIRE_DONE, j->id, &head);

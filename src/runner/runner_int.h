@@ -68,7 +68,8 @@ struct runner_job {
     uint64_t arrival_ns, submit_ns;
 
     /* the preparer's until sched_submit, the engine thread's from then on */
-    uint32_t n_ctx;
+    uint32_t num_ctx; /* as asked for, or what is left of that */
+    uint32_t n_ctx;   /* the same, rounded up: what the scheduler gives it */
     const char *path; /* "go", "jinja", "chatml", "raw" */
     bool want_context, logprobs, has_stop;
     arena tree; /* of the job's JSON, where the answer still looks at its tools */
@@ -139,6 +140,13 @@ static inline void runner_lock(runner *r)
 static inline void runner_unlock(runner *r)
 {
     (void)pthread_mutex_unlock(&r->lock);
+}
+
+/* Contexts are rounded up to a step of 256, as llama.cpp does under Ollama. */
+static inline uint32_t runner_round_ctx(uint32_t n_ctx, uint32_t most)
+{
+    const uint32_t rounded = n_ctx > UINT32_MAX - 255 ? most : (n_ctx + 255) / 256 * 256;
+    return rounded < most ? rounded : most;
 }
 
 static inline bool job_is_canceled(runner_job *j)

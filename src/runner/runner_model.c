@@ -105,14 +105,14 @@ static void choose_sizes(runner *r)
         r->eo.n_batch = DEFAULT_BATCH;
     if (!r->vt->grow)
         return;
-    r->eo.n_kv = (uint64_t)r->n_parallel * r->n_ctx;
-    r->eo.n_ctx_rope = r->n_ctx; /* as if it were opened for just that */
-    const uint64_t n_seq = r->eo.n_kv / RUNNING_TOKENS;
+    const uint32_t rounded = runner_round_ctx(r->n_ctx, trained);
+    const uint64_t n_seq = (uint64_t)r->n_parallel * rounded / RUNNING_TOKENS;
     r->eo.n_seq = n_seq < MAX_RUNNING ? (uint32_t)n_seq : MAX_RUNNING;
     if (r->eo.n_seq < r->n_parallel)
         r->eo.n_seq = r->n_parallel;
-    if (!r->is_whole)
-        r->eo.n_ctx = trained;
+    r->eo.n_ctx = r->is_whole ? rounded : trained;
+    r->eo.n_ctx_rope = r->n_ctx; /* as if it were opened for just that */
+    r->eo.n_kv = (uint64_t)r->n_parallel * rounded;
     r->eo.n_kv_max = (uint64_t)r->n_parallel * r->eo.n_ctx;
 }
 

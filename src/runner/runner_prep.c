@@ -8,7 +8,6 @@
 #include "base/clock.h"
 #include "wire/options.h"
 
-#define CTX_STEP 256      /* contexts are rounded up to it, as llama.cpp does under Ollama */
 #define MIN_LIMIT 4       /* what a smaller num_ctx is taken for */
 #define PREDICT_FACTOR 10 /* without a limit, an answer is at most so many contexts long */
 #define MAX_THREAD 256
@@ -88,8 +87,8 @@ cama_err prep_context(runner_prep *p, err_info *err)
     p->n_limit = limit < MIN_LIMIT ? MIN_LIMIT : (uint32_t)limit;
     if (p->n_limit > most)
         p->n_limit = most;
-    const uint32_t rounded = (p->n_limit + CTX_STEP - 1) / CTX_STEP * CTX_STEP;
-    j->n_ctx = rounded < most ? rounded : most;
+    j->n_ctx = runner_round_ctx(p->n_limit, most);
+    j->num_ctx = p->n_limit;
     return runner_make_room(r, j->n_ctx, err);
 }
 
@@ -122,7 +121,7 @@ static void read_sampling(const runner_prep *p, sample_params *s)
  * 0 is what each of Ollama's ways makes of it. */
 static int32_t read_predict(const runner_prep *p)
 {
-    const int64_t most = (int64_t)PREDICT_FACTOR * p->j->n_ctx;
+    const int64_t most = (int64_t)PREDICT_FACTOR * p->n_limit;
     const int64_t n = prep_int(p, "num_predict");
     if (n == 0 && !strcmp(p->kind, "chat") && !strcmp(p->j->path, "jinja"))
         return 1;

@@ -90,7 +90,7 @@ void runner_done_early(runner_job *j, const char *reason, const char *figures)
     (void)buf_printf(&head,
                      "{\"reason\":\"%s\",\"stop_index\":-1,\"n_prompt\":0,\"n_cached\":0,"
                      "\"n_token\":0,\"n_ctx\":%u,\"prep_ns\":%llu%s}",
-                     reason, j->n_ctx, (unsigned long long)(clock_now_ns() - j->arrival_ns),
+                     reason, j->num_ctx, (unsigned long long)(clock_now_ns() - j->arrival_ns),
                      figures);
     runner_send_head(j->r, WIRE_DONE, j->id, &head);
     runner_job_over(j);

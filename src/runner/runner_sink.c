@@ -158,7 +158,8 @@ static void put_done(const runner_job *j, const stream_end *end, buf *out)
                      "{\"reason\":\"%s\",\"stop_index\":%d,\"context_full\":%s,\"n_prompt\":%u,"
                      "\"n_cached\":%u,\"n_token\":%u,\"seed\":%u,\"n_ctx\":%u,\"shifts\":%u",
                      reasons[end->reason], end->stop_index, end->context_full ? "true" : "false",
-                     end->n_prompt, end->n_cached, end->n_token, end->seed, j->n_ctx, end->n_shift);
+                     end->n_prompt, end->n_cached, end->n_token, end->seed, j->num_ctx,
+                     end->n_shift);
     (void)buf_printf(out,
                      ",\"prep_ns\":%llu,\"queue_ns\":%llu,\"prompt_ns\":%llu,\"eval_ns\":%llu,"
                      "\"template\":\"%s\"}",

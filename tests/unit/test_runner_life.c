@@ -105,7 +105,7 @@ static void contexts_grow(void **state)
     rig g;
     rig_answer a;
     wire_frame f;
-    rig_load(&g, model, ",\"n_ctx\":64");
+    rig_load(&g, model, ",\"n_ctx\":64"); /* a step of 256 */
     rig_has(g.ready, "\"n_ctx\":64,");
     rig_ask(&g,
             "{\"kind\":\"generate\",\"raw\":true,\"prompt\":\"a\",\"options\":{\"num_ctx\":1024,"
