@@ -440,11 +440,6 @@ bool api_bool(const json_value *v, bool fallback)
     return v && v->kind == JSON_BOOL ? v->boolean : fallback;
 }
 
-double api_float(const json_value *v, double fallback)
-{
-    return v && (v->kind == JSON_INT || v->kind == JSON_FLOAT) ? v->number : fallback;
-}
-
 int64_t api_keep_ns(const json_value *v)
 {
     int64_t ns = 0;

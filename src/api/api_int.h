@@ -155,7 +155,6 @@ bool api_read_body(api_call *c, const api_struct *s, bool openai, api_values *ou
 const char *api_text(const json_value *v);              /* "" for NULL */
 int64_t api_int(const json_value *v, int64_t fallback); /* of API_INT */
 bool api_bool(const json_value *v, bool fallback);
-double api_float(const json_value *v, double fallback);
 /* POOL_KEEP_DEFAULT for NULL. */
 int64_t api_keep_ns(const json_value *v);
 bool api_base64_ok(const char *text, size_t n, size_t *out_bad);
@@ -246,7 +245,7 @@ void api_put_capabilities(api_writer *w, const api_model *m);
 typedef struct api_warnings {
     buf list;
     size_t n;
-    bool changed; /* one of them means that the answer is not what was asked for */
+    char first[ERR_TEXT_BYTES]; /* the text of the first one, for an error instead */
 } api_warnings;
 
 void api_warn(api_warnings *w, const char *code, const char *fmt, ...) ERR_PRINTF(3, 4);

@@ -24,8 +24,8 @@ void api_warn(api_warnings *w, const char *code, const char *fmt, ...)
     api_put_str(&j, "code", code);
     api_put_str(&j, "text", text.text);
     api_close(&j, '}');
-    w->n++;
-    w->changed = true;
+    if (w->n++ == 0)
+        memcpy(w->first, text.text, sizeof w->first);
 }
 
 void api_warn_json(api_warnings *w, const json_value *head)
@@ -35,7 +35,6 @@ void api_warn_json(api_warnings *w, const json_value *head)
     api_writer j = {.out = &w->list, .comma = w->n > 0};
     api_put_json(&j, NULL, head);
     w->n++;
-    w->changed = true;
 }
 
 /* In range of an int64_t, towards zero, as Go's conversion of what JSON brings. */

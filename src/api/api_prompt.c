@@ -300,9 +300,7 @@ bool api_begin_head(api_writer *w, api_answer *a, const char *kind, api_options 
         api_warn(&a->warnings, "renderer_missing",
                  "the built-in renderer \"%s\" is not there: the model's own template was used",
                  api_config_str(m, "renderer"));
-    if (a->strict && a->warnings.changed)
-        return api_problem_set(p, 400, "strict: %.*s",
-                               (int)(a->warnings.list.n < 400 ? a->warnings.list.n : 400),
-                               a->warnings.list.data);
+    if (a->strict && a->warnings.n)
+        return api_problem_set(p, 400, "%s", a->warnings.first);
     return true;
 }
