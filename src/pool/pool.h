@@ -126,7 +126,8 @@ bool pool_keep(pool *p, const char *key, int64_t keep_alive_ns);
 /* Appends a JSON array, longest remaining first, an object each: name, digest, key, details,
  * engine, device, activations, kv_type, weights, sandbox, pid, n_ctx, size, bytes {weights, kv,
  * scratch, available}, running, waiting, state ("loading", "ready", "leaving"), remaining_ns (-1:
- * for ever), restarts. */
+ * for ever), restarts. running: jobs that the runner holds; waiting: those in the queue here;
+ * n_ctx: the largest that a job had. */
 cama_err pool_list(pool *p, buf *out, err_info *err);
 
 #endif
