@@ -28,6 +28,25 @@ suite() {
         --output-on-failure -R "$only" >&2 || true
 }
 
+# end_to_end BUILD PATH...: tests from outside, against the program of build/BUILD.
+end_to_end() {
+    preset=$1
+    shift
+    say "--- end to end, $preset build"
+    reports="$reports e2e-$preset=build/$preset/e2e.xml"
+    rm -f "build/$preset/e2e.xml"
+    CAMA_BIN=$PWD/build/$preset/cama CAMA_MODEL=$PWD/$model CAMA_LIB_DIR=$PWD/build/release \
+        CAMA_JS=$PWD/build/clients CAMA_TINY_MODEL=$PWD/build/models/tiny.gguf \
+        build/venv/bin/python -m pytest -q -p no:cacheprovider \
+        --junitxml="build/$preset/e2e.xml" "$@" >&2 || true
+}
+
+# Those that start a server. One with a thousand loads says nothing more under a sanitizer.
+server_tests() {
+    echo tests/e2e/test_clients.py tests/e2e/test_wire.py tests/e2e/test_concurrency.py \
+        tests/e2e/test_faults.py --deselect=tests/e2e/test_faults.py::test_a_thousand_loads_and_unloads
+}
+
 # Every test in the release build; the same under ASan and UBSan; the rooms where threads meet under
 # TSan; and what has instruction sets of its own on arm64, emulated where the machine is another.
 run_tests() {
@@ -35,7 +54,8 @@ run_tests() {
     suite release
     if [ "$system" = Linux ]; then
         suite asan
-        suite tsan $(names unit base sched engine cama) $(names golden engine)
+        suite tsan cama $(names unit base wire sched engine cama runner pool http api store) \
+            $(names golden engine)
         if [ "$machine" != aarch64 ]; then
             suite cross-arm64 $(names unit base quant kern) $(names kern kern) $(names golden quant)
         fi
@@ -43,14 +63,13 @@ run_tests() {
         reports="$reports asan=skipped tsan=skipped"
     fi
 
-    say "--- end to end"
-    rm -f build/e2e.xml
     build/release/cama_synth tiny build/models/tiny.gguf >&2
-    CAMA_BIN=$PWD/build/release/cama CAMA_MODEL=$PWD/$model CAMA_LIB_DIR=$PWD/build/release \
-        CAMA_JS=$PWD/build/clients CAMA_TINY_MODEL=$PWD/build/models/tiny.gguf \
-        build/venv/bin/python -m pytest -q -p no:cacheprovider --junitxml=build/e2e.xml tests/e2e \
-        tests/tools >&2 || true
-    $python tools/count_tests.py $reports e2e=build/e2e.xml
+    end_to_end release tests/e2e tests/tools
+    if [ "$system" = Linux ]; then # the server as a whole under the sanitizers
+        end_to_end asan $(server_tests)
+        end_to_end tsan $(server_tests)
+    fi
+    $python tools/count_tests.py $reports
 }
 
 # check NAME CMD...: one item of lint.
@@ -94,8 +113,11 @@ lint_macos() {
     stage=build/macos/include
     rm -rf build/macos
     mkdir -p $stage
-    for header in pcre2.h utf8proc.h json-c histedit.h editline; do
-        cp -R "/usr/include/$header" $stage/ || return 1
+    for header in pcre2.h utf8proc.h json-c histedit.h editline microhttpd.h openssl curl; do
+        for folder in /usr/include "/usr/include/$(gcc -print-multiarch)"; do # both for openssl
+            if [ -e "$folder/$header" ]; then cp -R "$folder/$header" $stage/ || return 1; fi
+        done
+        [ -e "$stage/$header" ] || return 1
     done
     ZIG_LOCAL_CACHE_DIR=$PWD/build/zig-cache ZIG_GLOBAL_CACHE_DIR=$PWD/build/zig-cache
     export ZIG_LOCAL_CACHE_DIR ZIG_GLOBAL_CACHE_DIR

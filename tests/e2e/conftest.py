@@ -54,3 +54,4 @@ def make_server(cama_bin, tmp_path):
         if s.process and s.process.poll() is None:
             s.process.kill()
             s.process.wait()
+        assert "Sanitizer" not in s.log(), s.log()

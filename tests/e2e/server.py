@@ -108,6 +108,7 @@ class Server:
                 self.process.kill()
                 self.process.wait()
                 raise
+        assert "Sanitizer" not in self.log(), self.log()
         return self.process.returncode if self.process else None
 
     def log(self):
