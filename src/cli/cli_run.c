@@ -185,6 +185,20 @@ static void name_missing(const ask_opts *o, cama_error *err)
                   before.text, o->model);
 }
 
+static void tell_of_files_only(const cli_args *args)
+{
+    static const size_t only[] = {offsetof(cli_args, model.engine), offsetof(cli_args, special),
+                                  offsetof(cli_args, gen.ignore_eog)};
+    for (size_t i = 0; i < cli_n_option; i++) {
+        for (size_t j = 0; j < sizeof only / sizeof only[0]; j++) {
+            if (args->given[i] && cli_options[i].offset == only[j])
+                fprintf(stderr,
+                        "cama: warning: --%s is without effect: it is for files and --in-process\n",
+                        cli_options[i].name);
+        }
+    }
+}
+
 /* Gives the exit status; *e says whether it is an error that was not told yet. */
 static int run_with(const ask_opts *o, const cli_args *args, arena *a, cama_err *e, cama_error *err)
 {
@@ -218,6 +232,7 @@ static int run_name(cli_args *args)
     ask_opts o = {0};
     arena_init(&a, 4 * CLI_MAX_REPLY);
     cama_err e = ask_take_args(&o, args, &a, &err);
+    tell_of_files_only(args);
     if (!e)
         e = server_open_or_embed(args, &o.server, &err);
     int status = CLI_OK;

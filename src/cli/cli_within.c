@@ -20,7 +20,9 @@ struct cli_within {
     cli_engine_names names;
 };
 
-/* One at a time: a signal's handler must find them. Written before the handlers are set. */
+/* One at a time: a signal's handler must find them. It is set before anything has been made, and
+ * mkdtemp writes the name before it makes the folder, so there is no moment in which one is left.
+ */
 static char folder[sizeof(((struct sockaddr_un *)0)->sun_path)];
 static char socket_path[sizeof folder];
 
@@ -78,6 +80,7 @@ static cama_err make_folder(cama_error *err)
             return CAMA_OK;
         }
     }
+    folder[0] = '\0';
     return err_set(err, CAMA_ERR_IO,
                    "cannot make a folder for a socket in XDG_RUNTIME_DIR, TMPDIR "
                    "or /tmp");
@@ -101,12 +104,12 @@ cama_err within_open(const cli_args *args, cli_within **out, cama_error *err)
     cli_within *w = calloc(1, sizeof *w);
     if (!w)
         return err_set(err, CAMA_ERR_NOMEM, "no memory for a server");
+    catch_signals();
     cama_err e = make_folder(err);
     if (e) {
-        free(w);
+        within_close(w);
         return e;
     }
-    catch_signals();
     serve_opts_from_env(&o, on_bad, NULL);
     cli_engine_opts(args, &w->names, &o.pool);
     o.host = NULL;

@@ -299,6 +299,7 @@ def test_verbose_and_figures(box):
 def test_options_of_the_engine_are_the_servers(box):
     p = box("run", "det", "Hi", "--kv-type", "q8_0")
     assert p.returncode == 0 and "--kv-type is without effect" in p.err
+    assert "--ignore-eos is without effect: it is for files" in box("run", "det", "Hi", "--ignore-eos").err
 
 
 def test_an_interrupt_ends_the_answer_and_is_no_failure(box):
