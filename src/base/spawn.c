@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,6 +14,8 @@
 
 #include "base/clock.h"
 #include "base/plat.h"
+
+#define REPORT_MS 1000 /* from fork to exec it is milliseconds */
 
 /* What the child tells through a pipe that closes by itself when the new program begins. */
 typedef enum spawn_step {
@@ -107,10 +110,15 @@ static int move_above(int fd, int above)
     return moved;
 }
 
-/* Whether the child reached its program; it is reaped where it did not. */
+/* Whether the child reached its program; it is reaped where it did not. One that takes long (it
+ * was stopped, or the file lies on a slow disk) counts as begun: its end will be seen like any
+ * other's. */
 static cama_err read_report(int fd, pid_t pid, const char *exe, err_info *err)
 {
     spawn_report r;
+    struct pollfd told = {.fd = fd, .events = POLLIN};
+    if (poll(&told, 1, REPORT_MS) == 0)
+        return CAMA_OK;
     ssize_t n;
     do {
         n = read(fd, &r, sizeof r);

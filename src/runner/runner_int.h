@@ -221,6 +221,7 @@ typedef struct runner_prep {
     uint32_t n_limit; /* tokens that a prompt may have: num_ctx */
     buf text;         /* the prompt */
     tok_ids ids;
+    const char *prefill; /* the answer's beginning, from the caller; NULL: none */
     gochat_tags tags;
     const char *call_tag; /* NULL: no tools */
 } runner_prep;

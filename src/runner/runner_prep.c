@@ -283,6 +283,8 @@ static cama_err generate(runner_prep *p, char figures[96], err_info *err)
         e = open_answer(p, err);
     if (!e && job_is_canceled(j))
         e = err_set(err, CAMA_ERR_CANCELED, "canceled");
+    if (!e && p->prefill)
+        runner_send_text(j, p->prefill, strlen(p->prefill));
     return e ? e : submit(p, err);
 }
 

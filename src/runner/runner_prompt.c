@@ -170,6 +170,20 @@ static void warn_adapted(runner_job *j, uint32_t adapted)
     }
 }
 
+/* A chat that ends with a message of the assistant's is gone on with: the text is the beginning of
+ * the answer, in the prompt and in what the reader gets. */
+static const char *prefill_of(const runner_prep *p, const json_value *messages)
+{
+    const json_value *last = messages->n ? messages->items[messages->n - 1] : NULL;
+    const json_value *role = json_get(last, "role");
+    const json_value *content = json_get(last, "content");
+    const bool open = !strcmp(p->kind, "chat") && messages->n > 1 && role &&
+                      role->kind == JSON_STRING && !strcmp(role->text, "assistant") &&
+                      !json_get(last, "tool_calls") && content && content->kind == JSON_STRING &&
+                      content->n;
+    return open ? content->text : NULL;
+}
+
 static cama_err render_jinja(runner_prep *p, const json_value *messages, buf *out,
                              uint32_t *adapted, err_info *err)
 {
@@ -185,12 +199,18 @@ static cama_err render_jinja(runner_prep *p, const json_value *messages, buf *ou
         q.tools = tools;
     json_value *list = json_new_array(a);
     bool ok = list && read_think(p, &q);
-    for (size_t i = 0; ok && i < messages->n; i++)
+    p->prefill = prefill_of(p, messages);
+    const size_t n = messages->n - (p->prefill != NULL);
+    for (size_t i = 0; ok && i < n; i++)
         ok = json_append(a, list, message_for_jinja(a, messages->items[i]));
     if (!ok)
         return err_set(err, CAMA_ERR_NOMEM, "runner: no memory for %zu messages", messages->n);
     q.messages = list;
-    return chat_render(p->r->tmpl, &q, out, adapted, err);
+    const cama_err e = chat_render(p->r->tmpl, &q, out, adapted, err);
+    if (e || !p->prefill)
+        return e;
+    (void)buf_puts(out, p->prefill); /* its failure sticks */
+    return buf_error(out, "the prompt", err);
 }
 
 /* ---- through a Go template ---- */

@@ -58,6 +58,26 @@ static void chats_through_jinja(void **state)
     rig_has(a.text, "system: be<|im_end|>\nuser: hello<|im_end|>\nassistant: ");
 }
 
+/* The last words are the assistant's: the answer begins with them. */
+static void an_answer_that_was_begun(void **state)
+{
+    (void)state;
+    static const char head[] =
+        "{\"kind\":\"chat\",\"messages\":[{\"role\":\"user\",\"content\":\"hello\"},{\"role\":"
+        "\"assistant\",\"content\":\"Well,\"}]";
+    char whole[400];
+    rig_answer a;
+    (void)snprintf(whole, sizeof whole, "%s,\"render_only\":true}", head);
+    rig_ask(&shared, whole, &a);
+    const char *end = "user: hello<|im_end|>\nassistant: Well,";
+    assert_true(a.n_text > strlen(end));
+    assert_string_equal(a.text + a.n_text - strlen(end), end);
+    (void)snprintf(whole, sizeof whole, "%s" OPTIONS "}", head);
+    rig_ask(&shared, whole, &a);
+    assert_int_equal(a.end, WIRE_DONE);
+    assert_memory_equal(a.text, "Well,", 5);
+}
+
 static void chats_through_go(void **state)
 {
     (void)state;
@@ -543,6 +563,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(generates),
         cmocka_unit_test(chats_through_jinja),
+        cmocka_unit_test(an_answer_that_was_begun),
         cmocka_unit_test(chats_through_go),
         cmocka_unit_test(thinks),
         cmocka_unit_test(tools_are_shown),
