@@ -3,7 +3,7 @@
 
 apt_build='cmake ninja-build gcc libc6-dev pkgconf libpcre2-dev libutf8proc-dev libjson-c-dev libedit-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev'
 apt_venv='python3 python3-venv ca-certificates'
-apt_test='libcmocka-dev python3 python3-venv ca-certificates clang-19 libclang-rt-19-dev llvm-19 nodejs npm golang-go'
+apt_test='libcmocka-dev python3 python3-venv ca-certificates clang-19 libclang-rt-19-dev llvm-19 nodejs npm'
 # kernels for arm64 run under emulation where the machine itself is something else
 apt_cross='gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user'
 apt_lint='libcmocka-dev clang-19 clang-format-19 clang-tidy-19 cppcheck python3'
@@ -12,7 +12,7 @@ apt_bench='nodejs npm'
 
 brew_build='cmake ninja pkgconf pcre2 utf8proc json-c libmicrohttpd curl openssl@3'
 brew_venv='python3'
-brew_test='cmocka python3 node go'
+brew_test='cmocka python3 node'
 brew_lint='cmocka llvm@19 cppcheck'
 brew_fuzz='llvm@19'
 brew_bench='node'
