@@ -35,7 +35,7 @@ static cama_err map_descriptor(int fd, const char *path, filemap *out, err_info 
 
 cama_err filemap_open(const char *path, filemap *out, err_info *err)
 {
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not hold us up */
     if (fd < 0)
         return err_set(err, errno == ENOENT ? CAMA_ERR_NOT_FOUND : CAMA_ERR_IO,
                        "cannot open '%s': %s", path, strerror(errno));

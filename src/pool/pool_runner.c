@@ -33,7 +33,7 @@ static verdict garbage(err_info *err, const wire_frame *f, const char *why)
 
 static cama_err open_file(const char *path, int *out_fd, err_info *err)
 {
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not hold us up */
     if (fd < 0)
         return err_set(err, errno == ENOENT ? CAMA_ERR_NOT_FOUND : CAMA_ERR_IO,
                        "model file '%s' cannot be opened: %s", path, strerror(errno));

@@ -2,7 +2,9 @@
 
 #include "base/filemap.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { SIZE = 3 * 1024 * 1024 + 17 };
@@ -78,6 +80,11 @@ static void what_is_no_file_is_refused(void **state)
     assert_int_equal(filemap_open("/tmp", &m, &err), CAMA_ERR_IO);
     assert_non_null(strstr(err.text, "'/tmp' is not a regular file"));
     assert_int_equal(filemap_open("/nowhere/at/all", &m, &err), CAMA_ERR_NOT_FOUND);
+    char pipe_path[sizeof path + 8];
+    (void)snprintf(pipe_path, sizeof pipe_path, "%s.pipe", path);
+    assert_int_equal(mkfifo(pipe_path, 0600), 0);
+    assert_int_equal(filemap_open(pipe_path, &m, &err), CAMA_ERR_IO); /* at once: nobody writes */
+    assert_int_equal(unlink(pipe_path), 0);
     filemap_close(&m);
     filemap_close(NULL);
 }
