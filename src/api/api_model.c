@@ -154,6 +154,14 @@ static bool read_json_layer(api *a, arena *mem, const api_model *m, const char *
     return true;
 }
 
+/* null is as good as no layer. */
+static bool is_or_null(const json_value **v, json_kind kind)
+{
+    if (*v && (*v)->kind == JSON_NULL)
+        *v = NULL;
+    return !*v || (*v)->kind == kind;
+}
+
 bool api_model_layers(api *a, arena *mem, api_model *m, api_problem *p)
 {
     size_t n = 0;
@@ -165,10 +173,10 @@ bool api_model_layers(api *a, arena *mem, api_model *m, api_problem *p)
         !read_json_layer(a, mem, m, "params", &m->params, p) ||
         !read_json_layer(a, mem, m, "messages", &m->messages, p))
         return false;
-    if (m->params && m->params->kind != JSON_OBJECT)
-        m->params = NULL;
-    if (m->messages && m->messages->kind != JSON_ARRAY)
-        m->messages = NULL;
+    if (!is_or_null(&m->params, JSON_OBJECT))
+        return api_problem_set(p, 500, "layer 'params' of '%s' is no object", m->shown);
+    if (!is_or_null(&m->messages, JSON_ARRAY))
+        return api_problem_set(p, 500, "layer 'messages' of '%s' is no list", m->shown);
     choose_template(m);
     return true;
 }
