@@ -18,6 +18,16 @@ def skip_value(data, kind, at):
     return at
 
 
+def value_bytes(value):
+    """A string, an u32, or a list of either, behind its type."""
+    if isinstance(value, str):
+        return struct.pack("<IQ", 8, len(value.encode())) + value.encode()
+    if isinstance(value, list):
+        items = [value_bytes(v) for v in value]
+        return struct.pack("<I", 9) + items[0][:4] + struct.pack("<Q", len(items)) + b"".join(i[4:] for i in items)
+    return struct.pack("<II", 4, value)
+
+
 def with_metadata(data, put):
     """A GGUF v3 with keys added or replaced; "ARCH." stands for the architecture's prefix."""
     n_tensor, n_key = struct.unpack_from("<QQ", data, 8)
@@ -40,8 +50,19 @@ def with_metadata(data, put):
     put = {k.replace("ARCH.", arch + "."): v for k, v in put.items()}
     out = [e for k, e in entries if k not in put]
     for key, value in put.items():
-        head = struct.pack("<Q", len(key)) + key.encode()
-        text = value.encode() if isinstance(value, str) else None
-        out.append(head + (struct.pack("<IQ", 8, len(text)) + text if text is not None else struct.pack("<II", 4, value)))
+        out.append(struct.pack("<Q", len(key)) + key.encode() + value_bytes(value))
     head = data[:8] + struct.pack("<QQ", n_tensor, len(out)) + b"".join(out) + tensors
     return head + bytes(-len(head) % align) + body
+
+
+def with_vocabulary(data, n_vocab=1024):
+    """A model without a tokenizer gets one of bytes, so that it talks (noise)."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [b for b in range(256) if b not in plain]
+    tokens = [chr(b) for b in plain] + [chr(256 + i) for i in range(len(others))]
+    tokens += [a + b for a in "abcdefghijklmnopqrstuvwxyz" for b in "abcdefghijklmnopqrstuvwxyz"]
+    tokens += [f"<{i}>" for i in range(n_vocab - len(tokens))]
+    kinds = [1] * (n_vocab - 1) + [3]
+    return with_metadata(data, {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "gpt-2",
+                                "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": kinds,
+                                "tokenizer.ggml.merges": ["a b"], "tokenizer.ggml.eos_token_id": n_vocab - 1})
