@@ -24,6 +24,45 @@ static void write_option(const cli_option *o, buf *out)
     buf_done(&left);
 }
 
+/* docs/environment.md says more. Ours are those that Ollama does not have. */
+static const struct {
+    const char *name; /* behind OLLAMA_, or CAMA_, which comes first */
+    bool ours;
+    bool asks; /* the commands that ask a server read it too */
+    const char *help;
+} variables[] = {
+    {"HOST", false, true, "where the server listens, or is asked (default 127.0.0.1:11434)"},
+    {"MODELS", false, false, "the store (default ~/.ollama/models)"},
+    {"ORIGINS", false, false, "web pages that may ask, with commas between"},
+    {"KEEP_ALIVE", false, false, "how long a model without work stays loaded (default 5m)"},
+    {"CONTEXT_LENGTH", false, false, "context where nobody says another (default 4096)"},
+    {"NUM_PARALLEL", false, false, "full contexts that memory is planned for (default 1)"},
+    {"MAX_LOADED_MODELS", false, false, "models loaded at once (default 3)"},
+    {"MAX_QUEUE", false, false, "requests that may wait (default 512)"},
+    {"KV_CACHE_TYPE", false, false, "how keys and values are stored (default f16)"},
+    {"LOAD_TIMEOUT", false, false, "a load without progress is given up (default 5m)"},
+    {"NOPRUNE", false, false, "prune nothing from the store at the start"},
+    {"MAX_MEMORY", true, false, "memory for all models together (default: what is free)"},
+    {"THREADS", true, false, "threads for computing (default: the CPUs that there are)"},
+    {"ACTIVATIONS", true, false, "int8, or f32 for exact comparisons (default int8)"},
+    {"WEIGHTS", true, false, "auto, mapped or memory (default auto)"},
+    {"HANG_TIMEOUT", true, false, "a runner that stands still is ended (default 30s)"},
+    {"STRICT", true, false, "a warning of a request is an error"},
+};
+#define N_VARIABLE (sizeof variables / sizeof variables[0])
+
+static void write_variables(cli_command c, buf *out)
+{
+    if (!cli_commands[c].ollama || c == CLI_HELP)
+        return;
+    (void)buf_puts(out, "\nEnvironment (CAMA_X may stand for OLLAMA_X, and comes before it):\n");
+    for (size_t i = 0; i < N_VARIABLE; i++) {
+        if (c == CLI_SERVE || variables[i].asks)
+            (void)buf_printf(out, "      %s_%-*s %s\n", variables[i].ours ? "CAMA" : "OLLAMA",
+                             variables[i].ours ? 24 : 22, variables[i].name, variables[i].help);
+    }
+}
+
 static void write_command_help(cli_command c, buf *out)
 {
     const cli_command_info *info = &cli_commands[c];
@@ -35,6 +74,7 @@ static void write_command_help(cli_command c, buf *out)
         if (cli_options[i].commands & 1u << c)
             write_option(&cli_options[i], out);
     }
+    write_variables(c, out);
 }
 
 static const char exit_statuses[] =
@@ -43,10 +83,14 @@ static const char exit_statuses[] =
 
 static void write_program_help(buf *out)
 {
-    (void)buf_printf(out,
-                     "cama %s: language models on the machine in front of you\n\n"
-                     "usage: cama COMMAND [OPTIONS]\n\n",
-                     cama_version());
+    (void)buf_printf(
+        out,
+        "cama %s: language models on the machine in front of you\n\n"
+        "usage: cama COMMAND [OPTIONS]\n\n"
+        "  -h, --help                         this help; `cama COMMAND --help`: of one\n"
+        "  -v, --version                      the level of Ollama that the server "
+        "speaks\n\n",
+        cama_version());
     for (int i = 0; i < CLI_N_COMMAND; i++) {
         const cli_command_info *c = &cli_commands[i];
         (void)buf_printf(out, "  %-12s %-23s %s\n", c->name, c->args, c->summary);
@@ -132,9 +176,14 @@ static void write_program_page(buf *out)
     }
     (void)buf_puts(out, ".SH EXIT STATUS\n");
     write_roff(exit_statuses + 1, out);
-    (void)buf_puts(out, ".SH ENVIRONMENT\n.TP\n.B CAMA_HOST, OLLAMA_HOST\nwhere the server listens "
-                        "or is asked (127.0.0.1:11434)\n.TP\n.B CAMA_MODELS, OLLAMA_MODELS\nthe "
-                        "store (~/.ollama/models)\n");
+    (void)buf_puts(out, ".SH ENVIRONMENT\n");
+    for (size_t i = 0; i < N_VARIABLE; i++) {
+        (void)buf_printf(out, ".TP\n.B CAMA_%s%s%s\n", variables[i].name,
+                         variables[i].ours ? "" : ", OLLAMA_",
+                         variables[i].ours ? "" : variables[i].name);
+        write_roff(variables[i].help, out);
+        (void)buf_putc(out, '\n');
+    }
 }
 
 cama_err cli_write_man(cli_command c, buf *out)

@@ -152,6 +152,7 @@ static cama_err start(cli_line *l, cama_error *err)
     (void)el_set(l->el, EL_GETCFN, read_char);
     (void)el_set(l->el, EL_EDITOR, "emacs");
     (void)el_set(l->el, EL_HIST, history, l->history);
+    (void)el_set(l->el, EL_BIND, "^U", "vi-kill-line-prev", NULL); /* emacs would take all of it */
     (void)el_source(l->el, NULL);  /* the user's ~/.editrc, if there is one */
     l->pastes = can_mark_pastes(); /* bound last: a `bind -v` there makes the keys anew */
     (void)el_wset(l->el, EL_ADDFN, PASTE_FUNCTION, L"Insert pasted text", paste); /* kept as is */

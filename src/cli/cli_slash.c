@@ -47,7 +47,7 @@ static const char help_shortcuts[] =
     "   Alt + b            Move back (left) one word\n"
     "   Alt + f            Move forward (right) one word\n"
     "  Ctrl + k            Delete the sentence after the cursor\n"
-    "  Ctrl + u            Delete the whole sentence\n"
+    "  Ctrl + u            Delete the sentence before the cursor\n"
     "  Ctrl + w            Delete the word before the cursor\n"
     "\n"
     "  Ctrl + l            Clear the screen\n"

@@ -180,6 +180,12 @@ def test_commands_say_what_ollamas_say(shared, typed, text):
     assert text in shared.ask(typed)
 
 
+def test_ctrl_u_takes_what_is_before_the_cursor(shared):
+    shared.type("rubbish/set frob" + "\x02" * len("/set frob") + "\x15\n")  # Ctrl-B goes back
+    assert "Unknown command '/set frob'" in shared.expect(r"/\? for help")
+    shared.expect(PROMPT)
+
+
 @pytest.fixture(scope="module")
 def shared(cama_bin, model, tmp_path_factory):
     env = dict(os.environ, HOME=str(tmp_path_factory.mktemp("home")), TERM="xterm", LC_ALL="C.UTF-8")
