@@ -27,14 +27,22 @@ struct serve {
 
 ERR_PRINTF(3, 4) static void say(serve *s, pool_level level, const char *fmt, ...)
 {
-    char line[1024];
+    err_info line; /* its text is scrubbed: lines quote names of files */
     va_list args;
     if (!s->log)
         return;
     va_start(args, fmt);
-    (void)vsnprintf(line, sizeof line, fmt, args);
+    (void)err_vset(&line, CAMA_OK, fmt, args); /* gives the code back */
     va_end(args);
-    s->log(s->user, level, line);
+    for (char *c = line.text; *c; c++)
+        if (*c == '\n')
+            *c = ' '; /* a name of a file begins no line */
+    s->log(s->user, level, line.text);
+}
+
+static void log_of_api(void *user, pool_level level, const char *text)
+{
+    say(user, level, "%s", text);
 }
 
 /* A connection takes a descriptor, a runner takes some: as many as the system gives. */
@@ -108,8 +116,8 @@ static cama_err open_http(serve *s, const serve_opts *o, err_info *err)
                    .pool = s->pool,
                    .n_ctx = o->pool.n_ctx,
                    .strict = o->strict,
-                   .log = o->pool.log,
-                   .user = o->pool.user,
+                   .log = log_of_api,
+                   .user = s,
                    .cache = api_cache_new()}; /* NULL: slower, and no less right */
     const http_opts h = {
         .routes = api_routes,
