@@ -56,5 +56,6 @@ void wire_get_err(const json_value *head, err_info *out)
         if (!strcmp(code->text, code_names[i]))
             e = (cama_err)i;
     }
-    (void)err_set(out, e, "%s", text && text->kind == JSON_STRING ? text->text : cama_err_text(e));
+    const bool says = text && text->kind == JSON_STRING && text->text[0];
+    (void)err_set(out, e, "%s", says ? text->text : cama_err_text(e));
 }

@@ -321,6 +321,11 @@ static void errors_as_heads(void **state)
     wire_get_err(&none, &got);
     assert_int_equal(got.code, CAMA_ERR_ENGINE);
     assert_string_equal(got.text, cama_err_text(CAMA_ERR_ENGINE));
+    json_value nothing = {.kind = JSON_STRING, .text = ""};
+    json_member member = {.key = "text", .n_key = 4, .value = &nothing};
+    const json_value silent = {.kind = JSON_OBJECT, .n = 1, .members = &member};
+    wire_get_err(&silent, &got); /* a client is told something in any case */
+    assert_string_equal(got.text, cama_err_text(CAMA_ERR_ENGINE));
     close_ends(&x);
 }
 
