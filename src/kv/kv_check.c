@@ -18,7 +18,7 @@ static cama_err compare(const kv_pool *p, const uint32_t *n_ref, const char *wha
 {
     uint32_t n_free = 0;
     for (uint32_t i = 0; i < p->n; i++) {
-        n_free += n_ref[i] == 0 && i < p->n_open;
+        n_free += i < p->n_open && n_ref[i] == 0;
         if (n_ref[i] && (i >= p->n_open || i >= p->n_touched))
             return err_set(err, CAMA_ERR_INTERNAL, "kv: %s %u of group %zu is used, %u are open",
                            what, i, g, p->n_open);

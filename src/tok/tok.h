@@ -4,9 +4,9 @@
  * llama.cpp, which the tests hold us to.
  *
  * A vocabulary is built from plain arrays (tok_vocab_def), so this room has never heard of a file
- * format: runner/load_vocab.c fills the definition from GGUF metadata. Encoding first cuts the text at
- * special tokens, then runs the vocabulary's algorithm (BPE, SPM, WPM, ...) on the rest. Immutable
- * after tok_open; any number of threads may encode at once (scratch is per call).
+ * format: runner/load_vocab.c fills the definition from GGUF metadata. Encoding first cuts the text
+ * at special tokens, then runs the vocabulary's algorithm (BPE, SPM, WPM, ...) on the rest.
+ * Immutable after tok_open; any number of threads may encode at once (scratch is per call).
  */
 #ifndef TOK_TOK_H
 #define TOK_TOK_H
