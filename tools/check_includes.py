@@ -3,7 +3,8 @@
 src/rooms.txt lists the rooms from top to bottom, and behind each the rooms it is linked with. A file of
 a room may include its own room and those that these links reach; src/main.c and src/cama.c see all.
 A .c file includes its own header first (or, where several files share one, a header of its room), then
-the system's headers, then the project's. Base names are unique in the tree. Prints each breach; exit
+the system's headers, then the project's. Base names are unique in the tree. The server's own rooms map no
+model: whoever cuts a mapped file short ends the process. Prints each breach; exit
 status 1 if there is one.
 """
 import os
@@ -12,6 +13,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+SERVER = {"cli", "http", "api", "pool", "store", "net"}
+MAPS = re.compile(r"\b(gguf_open|gguf_open_fds|filemap_open|filemap_open_fd|mmap)(?=\()")
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 
 
@@ -65,6 +68,14 @@ def check_room(path, room, text, allowed, order):
         yield f"{path}:{n}: {room} includes {m[2]}: {why}"
 
 
+def check_maps(path, room, text):
+    if room not in SERVER:
+        return
+    for n, line in enumerate(text.splitlines(), 1):
+        if m := MAPS.search(line):
+            yield f"{path}:{n}: {room} calls {m[0]}: the server maps no model (gguf_open_head)"
+
+
 def check_order(path, text):
     includes = list(leading_includes(text))
     has_own = path.with_suffix(".h").exists()
@@ -100,6 +111,7 @@ def main():
             continue
         text = full.read_text(encoding="utf-8")
         wrong += check_room(path, room, text, allowed, order)
+        wrong += check_maps(path, room, text)
         if path.suffix == ".c":
             wrong += check_order(path, text)
     for line in wrong:

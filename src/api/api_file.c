@@ -164,7 +164,7 @@ cama_err api_file_open(api *a, const char *digest, const char *path, api_file **
         return CAMA_OK;
     }
     gguf_file *g = NULL;
-    cama_err e = gguf_open(path, &g, err);
+    cama_err e = gguf_open_head(path, &g, err);
     if (e)
         return e;
     f = calloc(1, sizeof *f);

@@ -426,8 +426,8 @@ void api_show(api_call *c)
     s.system = v.at[SYSTEM] && *api_text(v.at[SYSTEM]) ? api_text(v.at[SYSTEM]) : s.model.system;
     gguf_file *g = NULL;
     if (s.model.file)
-        (void)gguf_open(s.model.path, &g,
-                        NULL); /* it was read a moment ago; else its part is empty */
+        (void)gguf_open_head(s.model.path, &g,
+                             NULL); /* it was read a moment ago; else its part is empty */
     buf body;
     buf_init(&body, API_MAX_REPLY);
     api_writer w = {.out = &body};

@@ -5,6 +5,8 @@
 
 #include "gguf/gguf_int.h"
 
+static const char no_data[] = "gguf: only the head of this file is open, not its tensors";
+
 static cama_err index_names(gguf_file *f, err_info *err)
 {
     const gguf_header *h = &f->head;
@@ -74,6 +76,30 @@ cama_err gguf_open(const char *path, gguf_file **out, err_info *err)
     return open_from(&from, out, err);
 }
 
+cama_err gguf_open_head(const char *path, gguf_file **out, err_info *err)
+{
+    gguf_file *f = new_file();
+    if (!f)
+        return err_set(err, CAMA_ERR_NOMEM, "gguf: no memory to open '%s'", path);
+    f->is_head = true;
+    cama_err e = filehead_open(path, GGUF_MAX_META_BYTES, &f->front, err);
+    if (!e) {
+        f->n_bytes = f->front.n_file;
+        e = gguf_read_head(&f->front, &f->file_arena, &f->head, err);
+        if (!e)
+            e = index_names(f, err);
+        if (e)
+            e = err_wrap(err, e, "'%s'", path);
+    }
+    if (e) {
+        gguf_close(f);
+        return e;
+    }
+    filehead_seal(&f->front);
+    *out = f;
+    return CAMA_OK;
+}
+
 cama_err gguf_open_fds(const int *fds, size_t n_fd, const char *name, gguf_file **out,
                        err_info *err)
 {
@@ -107,6 +133,7 @@ void gguf_close(gguf_file *f)
     strmap_done(&f->head.keys);
     for (size_t i = 0; i < f->n_map; i++)
         filemap_close(&f->maps[i]);
+    filehead_close(&f->front);
     arena_done(&f->file_arena);
     free(f);
 }
@@ -125,6 +152,8 @@ static size_t first_data(const gguf_file *f, const filemap *m)
 
 cama_err gguf_load(gguf_file *f, const filemap_watch *watch, err_info *err)
 {
+    if (f->is_head)
+        return err_set(err, CAMA_ERR_ARG, "%s", no_data);
     cama_err e = CAMA_OK;
     for (size_t i = 0; i < f->n_map && !e; i++)
         e = filemap_load(&f->maps[i], first_data(f, &f->maps[i]), watch, err);
@@ -134,11 +163,13 @@ cama_err gguf_load(gguf_file *f, const filemap_watch *watch, err_info *err)
 
 bool gguf_in_memory(const gguf_file *f)
 {
-    return f->is_loaded || f->n_map == 0;
+    return f->is_loaded || (f->n_map == 0 && !f->is_head);
 }
 
 cama_err gguf_check_data(const gguf_file *f, err_info *err)
 {
+    if (f->is_head)
+        return err_set(err, CAMA_ERR_ARG, "%s", no_data);
     for (size_t i = 0; i < f->head.n_tensor; i++) {
         const gguf_tensor *t = &f->head.tensors[i];
         const quant_info *info = &quant_table[t->type];

@@ -2,7 +2,8 @@
  *
  * gguf_open maps the file (and its sibling shards), parses the header with a bounds-checked cursor
  * and enforces every limit before anything is allocated for it. After it returns, every tensor's
- * bytes lie inside the mapping, every string inside the file. Bytes are used where they lie:
+ * bytes lie inside the mapping, every string inside the file. gguf_open_head reads instead and has
+ * no tensors' bytes. Bytes are used where they lie:
  * strings are not terminated, tensor data is not copied.
  * Life: gguf_open ... gguf_close; all pointers given out die with the file.
  * Threads: immutable once open.
@@ -73,7 +74,7 @@ typedef struct gguf_tensor {
     quant_type type;
     int n_dims;
     uint64_t ne[4];      /* ne[0] contiguous; missing dimensions are 1 */
-    const uint8_t *data; /* aligned to 8 at least */
+    const uint8_t *data; /* aligned to 8 at least; NULL after gguf_open_head */
     uint64_t n_bytes;
 } gguf_tensor;
 
@@ -90,6 +91,13 @@ cama_err gguf_open_bytes(const void *bytes, size_t n, gguf_file **out, err_info 
  * (CAMA_ERR_ARG: not as many as the first one says). name: for texts. */
 cama_err gguf_open_fds(const int *fds, size_t n_fd, const char *name, gguf_file **out,
                        err_info *err);
+/* Metadata and the list of tensors, read into memory and never mapped: for a process that must not
+ * end when somebody cuts the file short under it. All checks are made, the data's place in the file
+ * among them, but no data is read: tensors have none, and gguf_load and gguf_check_data are
+ * CAMA_ERR_ARG. A shard of a split model is opened alone, whichever it is. At most
+ * GGUF_MAX_META_BYTES are read; the file is closed when this returns. CAMA_ERR_IO: cut meanwhile.
+ */
+cama_err gguf_open_head(const char *path, gguf_file **out, err_info *err);
 void gguf_close(gguf_file *f);
 
 /* Reads the tensors' data into memory of this process, in huge pages where the system has them;

@@ -1,13 +1,15 @@
 /* gguf_int.h - what the files of this room share.
  *
- * The road of a file: gguf.c maps it; gguf_read.c walks magic, counts and metadata; gguf_tensor.c
- * walks the tensor list and checks the layout of the data; gguf_split.c does the same for the other
- * shards of a split model and joins the lists; gguf_get.c answers look-ups.
+ * The road of a file: gguf.c maps it, or reads its head as far as is asked for; gguf_read.c walks
+ * magic, counts and metadata; gguf_tensor.c walks the tensor list and checks the layout of the
+ * data; gguf_split.c does the same for the other shards of a split model and joins the lists;
+ * gguf_get.c answers look-ups.
  */
 #ifndef GGUF_GGUF_INT_H
 #define GGUF_GGUF_INT_H
 
 #include "base/arena.h"
+#include "base/filehead.h"
 #include "base/strmap.h"
 #include "gguf/gguf.h"
 
@@ -27,6 +29,8 @@ struct gguf_file {
     strmap names;     /* tensor name -> index in head.tensors */
     filemap *maps;    /* [n_map]; none when opened from bytes */
     size_t n_map;
+    filehead front; /* of gguf_open_head; else all zeros */
+    bool is_head;   /* the tensors have no data */
     bool is_loaded; /* none of the maps is a file's any more */
     uint64_t n_bytes;
 };
@@ -36,7 +40,8 @@ typedef struct gguf_cursor {
     const uint8_t *bytes;
     size_t n; /* where reading must stop: n_file, or GGUF_MAX_META_BYTES */
     size_t n_file;
-    size_t at; /* <= n */
+    size_t at;      /* <= n */
+    filehead *feed; /* NULL: all bytes are there; else they come from it when they are asked for */
 } gguf_cursor;
 
 /* Each moves on by what it read. CAMA_ERR_FORMAT past the file's end, CAMA_ERR_LIMIT past the
@@ -56,6 +61,8 @@ gguf_shown gguf_show(gguf_str s);
  * its arrays are the arena's, its map is the caller's to free. */
 cama_err gguf_read_header(const uint8_t *bytes, size_t n, arena *a, gguf_header *out,
                           err_info *err);
+/* The same of a file's head; the tensors have no data. */
+cama_err gguf_read_head(filehead *from, arena *a, gguf_header *out, err_info *err);
 /* The tensor list at c, and its data behind it. Reads general.alignment from h. */
 cama_err gguf_read_tensors(gguf_cursor *c, arena *a, gguf_header *h, err_info *err);
 

@@ -56,7 +56,7 @@ gguf_shown gguf_show(gguf_str s)
 static cama_err need(const gguf_cursor *c, uint64_t k, err_info *err)
 {
     if (k <= c->n - c->at)
-        return CAMA_OK;
+        return c->feed ? filehead_want(c->feed, c->at + (size_t)k, err) : CAMA_OK;
     if (k <= c->n_file - c->at)
         return err_set(err, CAMA_ERR_LIMIT, "metadata of more than %zu bytes, the limit", c->n);
     return err_set(err, CAMA_ERR_FORMAT,
@@ -212,6 +212,9 @@ static cama_err read_kvs(gguf_cursor *c, arena *a, gguf_header *h, err_info *err
 
 static cama_err read_version(gguf_cursor *c, uint32_t *out, err_info *err)
 {
+    const cama_err e = c->n < 8 ? CAMA_OK : need(c, 8, err);
+    if (e)
+        return e;
     if (c->n < 8 || memcmp(c->bytes, "GGUF", 4) != 0)
         return err_set(err, CAMA_ERR_FORMAT,
                        "not a GGUF file: %zu bytes that do not begin with \"GGUF\" and a version",
@@ -267,6 +270,18 @@ static cama_err read_all(gguf_cursor *c, arena *a, gguf_header *h, err_info *err
     return e;
 }
 
+static cama_err read_header(gguf_cursor *c, arena *a, gguf_header *out, err_info *err)
+{
+    gguf_header h = {0};
+    const cama_err e = read_all(c, a, &h, err);
+    if (e) {
+        strmap_done(&h.keys);
+        return e;
+    }
+    *out = h;
+    return CAMA_OK;
+}
+
 cama_err gguf_read_header(const uint8_t *bytes, size_t n, arena *a, gguf_header *out, err_info *err)
 {
     gguf_cursor c = {
@@ -274,12 +289,12 @@ cama_err gguf_read_header(const uint8_t *bytes, size_t n, arena *a, gguf_header 
         .n = n < GGUF_MAX_META_BYTES ? n : GGUF_MAX_META_BYTES,
         .n_file = n,
     };
-    gguf_header h = {0};
-    const cama_err e = read_all(&c, a, &h, err);
-    if (e) {
-        strmap_done(&h.keys);
-        return e;
-    }
-    *out = h;
-    return CAMA_OK;
+    return read_header(&c, a, out, err);
+}
+
+cama_err gguf_read_head(filehead *from, arena *a, gguf_header *out, err_info *err)
+{
+    gguf_cursor c = {
+        .bytes = from->bytes, .n = from->n_max, .n_file = (size_t)from->n_file, .feed = from};
+    return read_header(&c, a, out, err);
 }

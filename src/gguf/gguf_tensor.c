@@ -144,7 +144,7 @@ static cama_err place(const gguf_cursor *c, uint64_t data_at, uint64_t align, gg
                        "tensor '%s' has %" PRIu64 " bytes from offset %" PRIu64
                        " of the data on, which begins at %" PRIu64 ": past the file's %zu bytes",
                        gguf_show(t->name).text, t->n_bytes, s->begin, data_at, c->n_file);
-    t->data = c->bytes + data_at + s->begin;
+    t->data = c->feed ? NULL : c->bytes + data_at + s->begin; /* a head has no data */
     return CAMA_OK;
 }
 

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -67,6 +68,42 @@ static void walk(const gguf_file *f, const uint8_t *data, size_t size)
     (void)gguf_check_data(f, &err); /* either answer is right */
 }
 
+static char path[] = "/tmp/cama-fuzz-gguf-XXXXXX";
+static int file = -1;
+
+static void drop_file(void)
+{
+    (void)unlink(path); /* in the folder of things that may be lost */
+}
+
+/* The same bytes as a file of which only the head is read: it must come to the same end. */
+static void read_head(const uint8_t *data, size_t size, const gguf_file *all)
+{
+    if (file < 0) {
+        file = mkstemp(path);
+        must(file >= 0 && atexit(drop_file) == 0);
+    }
+    must(ftruncate(file, 0) == 0 && pwrite(file, data, size, 0) == (ssize_t)size);
+    gguf_file *f = NULL;
+    err_info err = {0};
+    const cama_err e = gguf_open_head(path, &f, &err);
+    must(e ? !f && err.code == e && err.text[0] : f != NULL);
+    must(!all || f);
+    if (all)
+        must(gguf_n_kv(f) == gguf_n_kv(all) && gguf_n_tensor(f) == gguf_n_tensor(all));
+    for (size_t i = 0; f && i < gguf_n_kv(f); i++) {
+        const gguf_kv *kv = gguf_kv_at(f, i);
+        touch(kv->key.text, kv->key.n);
+        if (!kv->strings)
+            touch(kv->data, (size_t)kv->n * gguf_type_bytes(kv->elem));
+        for (uint64_t k = 0; kv->strings && k < kv->n; k++)
+            touch(kv->strings[k].text, kv->strings[k].n);
+    }
+    for (size_t i = 0; f && i < gguf_n_tensor(f); i++)
+        must(!gguf_tensor_at(f, i)->data);
+    gguf_close(f);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     gguf_file *f = NULL;
@@ -74,9 +111,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const cama_err e = gguf_open_bytes(data, size, &f, &err);
     if (e) {
         must(!f && err.code == e && err.text[0]);
+        read_head(data, size, NULL);
         return 0;
     }
     walk(f, data, size);
+    read_head(data, size, f);
     gguf_close(f);
     return 0;
 }

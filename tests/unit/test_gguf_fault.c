@@ -31,6 +31,15 @@ static cama_err open_path(void *arg, err_info *err)
     return e;
 }
 
+static cama_err open_head(void *arg, err_info *err)
+{
+    gguf_file *f;
+    const cama_err e = gguf_open_head(arg, &f, err);
+    if (!e)
+        gguf_close(f);
+    return e;
+}
+
 /* Enough keys, strings and tensors that every table grows past its first block. */
 static void fill(gguf_build *b, int first)
 {
@@ -79,6 +88,7 @@ static void test_shards(void **state)
         gguf_build_write(&b, path[i]);
     }
     assert_true(fault_sweep(FAULT_HEAP, open_path, path[0]) >= 10);
+    assert_true(fault_sweep(FAULT_HEAP | FAULT_MMAP, open_head, path[1]) >= 7);
     assert_int_equal(unlink(path[0]) + unlink(path[1]) + rmdir(folder), 0);
 }
 
