@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/duration.h"
+#include "cli/cli_wrap.h"
 
 #define MAX_BODY ((size_t)256 << 20)
 
@@ -82,6 +83,7 @@ cama_err ask_take_args(ask_opts *o, const cli_args *args, arena *a, cama_error *
     o->hide_thinking = args->hidethinking;
     o->verbose = args->verbose;
     o->figures = args->figures;
+    o->nowordwrap = args->nowordwrap;
     return e;
 }
 
@@ -203,13 +205,14 @@ typedef struct printer {
     ask_result *result;
     bool thinking; /* "Thinking..." was said, and its end was not */
     bool asked;    /* there was a question: its answer ends with an empty line */
-    buf last;      /* the last line of the reply: its figures are told when the request is over */
+    cli_wrap wrap;
+    buf last; /* the last line of the reply: its figures are told when the request is over */
     cama_error err;
 } printer;
 
-static bool say(printer *p, const char *text, size_t n)
+static bool say(printer *p, wrap_style style, const char *text, size_t n)
 {
-    return !n || !cli_print(text, n, &p->err);
+    return !n || !wrap_print(&p->wrap, style, text, n, &p->err);
 }
 
 static bool say_thinking(printer *p, const char *text, size_t n)
@@ -217,10 +220,10 @@ static bool say_thinking(printer *p, const char *text, size_t n)
     static const char begin[] = "Thinking...\n";
     if (!n || p->o->hide_thinking)
         return true;
-    if (!p->thinking && !say(p, begin, sizeof begin - 1))
+    if (!p->thinking && !say(p, WRAP_GREY_BOLD, begin, sizeof begin - 1))
         return false;
     p->thinking = true;
-    return say(p, text, n);
+    return say(p, WRAP_GREY, text, n);
 }
 
 static bool say_answer(printer *p, const char *text, size_t n)
@@ -228,13 +231,13 @@ static bool say_answer(printer *p, const char *text, size_t n)
     static const char end[] = "\n...done thinking.\n\n";
     if (!n)
         return true;
-    if (p->thinking && !say(p, end, sizeof end - 1))
+    if (p->thinking && !say(p, WRAP_GREY_BOLD, end, sizeof end - 1))
         return false;
     p->thinking = false;
     p->result->said = true;
     if (p->answer)
         (void)buf_append(p->answer, text, n); /* its failure is sticky, and looked at after */
-    return say(p, text, n);
+    return say(p, WRAP_PLAIN, text, n);
 }
 
 static void tell_warnings(const json_value *v)
@@ -263,7 +266,7 @@ static bool on_line(void *user, const json_value *v)
         return false;
     if (!json_true(v, "done"))
         return true;
-    if (p->asked && !say(p, "\n\n", 2))
+    if (p->asked && !say(p, WRAP_PLAIN, "\n\n", 2))
         return false;
     tell_warnings(v);
     (void)json_write(v, &p->last); /* sticky: then there are no figures */
@@ -313,6 +316,7 @@ static cama_err stream(printer *p, const char *path, const buf *body, bool once,
     if (e)
         return e;
     buf_init(&p->last, CLI_MAX_REPLY);
+    wrap_init(&p->wrap, !p->o->nowordwrap);
     cli_catch_interrupt(once);
     e = server_send(p->o->server, &c, NULL, NULL, NULL, err);
     cli_release_interrupt();

@@ -12,7 +12,7 @@ typedef struct ask_opts {
     const char *system;                      /* NULL: the model's own */
     const char *format, *think, *keep_alive; /* JSON */
     param_set params;
-    bool hide_thinking, verbose, figures;
+    bool hide_thinking, verbose, figures, nowordwrap;
 } ask_opts;
 
 typedef struct ask_result {

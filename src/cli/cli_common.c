@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/cli_wrap.h"
+
 static bool pipe_closed; /* by the reader of standard output, which is no news to anyone */
 
 bool cli_pipe_closed(const cama_error *err)
@@ -117,6 +119,7 @@ bool cli_interrupted(void)
 
 typedef struct printer {
     buf *copy;
+    cli_wrap wrap;
     cama_error err;
 } printer;
 
@@ -125,7 +128,7 @@ static bool on_text(void *user, const char *text, size_t n)
     printer *p = user;
     if (p->copy)
         (void)buf_append(p->copy, text, n); /* its failure is sticky, and looked at after */
-    return cli_print(text, n, &p->err) == CAMA_OK;
+    return wrap_print(&p->wrap, WRAP_PLAIN, text, n, &p->err) == CAMA_OK;
 }
 
 static bool on_poll(void *user)
@@ -134,16 +137,17 @@ static bool on_poll(void *user)
     return !cli_interrupted();
 }
 
-cama_err cli_answer(cama_model *m, const cama_gen_opts *gen, buf *answer, cama_gen_result *result,
-                    cama_error *err)
+cama_err cli_answer(cama_model *m, const cama_gen_opts *gen, const cli_sink *to,
+                    cama_gen_result *result, cama_error *err)
 {
-    printer p = {.copy = answer, .err = {.code = CAMA_OK}};
+    printer p = {.copy = to->text, .err = {.code = CAMA_OK}};
+    wrap_init(&p.wrap, to->wordwrap);
     cama_gen_opts o = *gen;
     o.on_text = on_text;
     o.on_poll = on_poll;
     o.user = &p;
     cama_gen_result_init(result, sizeof *result);
-    cli_catch_interrupt(answer == NULL);
+    cli_catch_interrupt(to->text == NULL);
     cama_err e = cama_generate(m, &o, result, err);
     cli_release_interrupt();
     if (!e && p.err.code) {

@@ -55,9 +55,14 @@ void cli_catch_interrupt(bool once);
 void cli_release_interrupt(void);
 bool cli_interrupted(void);
 
-/* An answer to the terminal. *answer collects its text too; NULL: there is no conversation. */
-cama_err cli_answer(cama_model *m, const cama_gen_opts *gen, buf *answer, cama_gen_result *result,
-                    cama_error *err);
+/* Where an answer goes, beside standard output. */
+typedef struct cli_sink {
+    bool wordwrap; /* on a terminal, lines end between words */
+    buf *text;     /* collects it; NULL: there is no conversation */
+} cli_sink;
+/* An answer to standard output. */
+cama_err cli_answer(cama_model *m, const cama_gen_opts *gen, const cli_sink *to,
+                    cama_gen_result *result, cama_error *err);
 /* Engine, device, memory and speeds on standard error. */
 void cli_print_figures(const cama_model *m, const cama_gen_result *r, bool verbose);
 /* "98.4 MiB". */

@@ -29,6 +29,7 @@ typedef struct repl_vt {
     void (*save)(session *s, const char *name);
     void (*list)(session *s);
     void (*set_verbose)(session *s, bool on);
+    void (*set_wordwrap)(session *s, bool on);
 } repl_vt;
 
 struct session {

@@ -101,12 +101,13 @@ static cama_err fit_window(file_end *f, uint32_t n_ctx, window *w, cama_error *e
 static cama_err answer(file_end *f, const char *question, buf *text, cama_gen_result *r,
                        cama_error *err)
 {
+    const cli_sink to = {.wordwrap = !f->args->nowordwrap, .text = text};
     cama_info info;
     cama_model_info(f->m, &info, sizeof info);
     cama_gen_opts o = f->args->gen;
     if (!info.has_template) {
         o.prompt = question;
-        return cli_answer(f->m, &o, text, r, err);
+        return cli_answer(f->m, &o, &to, r, err);
     }
     window w = {0};
     cama_err e = cli_chat_add(&f->chat, "user", question, err);
@@ -115,7 +116,7 @@ static cama_err answer(file_end *f, const char *question, buf *text, cama_gen_re
     o.ids = w.ids;
     o.n_id = w.n_id;
     if (!e)
-        e = cli_answer(f->m, &o, text, r, err);
+        e = cli_answer(f->m, &o, &to, r, err);
     cama_free(w.ids);
     return e;
 }
@@ -377,6 +378,11 @@ static void set_verbose(session *s, bool on)
     ((file_end *)s->end)->verbose = on;
 }
 
+static void set_wordwrap(session *s, bool on)
+{
+    ((file_end *)s->end)->args->nowordwrap = !on;
+}
+
 static void load(session *s, const char *file)
 {
     file_end *f = s->end;
@@ -401,6 +407,7 @@ int cli_repl(cli_args *args, cama_model *m)
         .set_parameter = set_parameter,
         .set_system = set_system,
         .set_verbose = set_verbose,
+        .set_wordwrap = set_wordwrap,
         .load = load,
     };
     file_end f = {.args = args, .m = m, .system = args->system, .verbose = args->verbose};

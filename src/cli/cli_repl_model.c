@@ -224,6 +224,11 @@ static void set_verbose(session *s, bool on)
     ((model_end *)s->end)->opts.verbose = on;
 }
 
+static void set_wordwrap(session *s, bool on)
+{
+    ((model_end *)s->end)->opts.nowordwrap = !on;
+}
+
 /* ---- /load, /save, /list ---- */
 
 /* What it was told before stays, but what belongs to the conversation. */
@@ -342,6 +347,7 @@ int cli_repl_model(const ask_opts *opts, const json_value *shown)
         .set_format = set_format,
         .set_think = set_think,
         .set_verbose = set_verbose,
+        .set_wordwrap = set_wordwrap,
         .load = load,
         .save = save,
         .list = list,

@@ -74,7 +74,7 @@ static cama_err answer_once(const cli_args *args, cama_model *m, const char *pro
         o.prompt = prompt;
     }
     if (!e)
-        e = cli_answer(m, &o, NULL, r, err);
+        e = cli_answer(m, &o, &(cli_sink){.wordwrap = !args->nowordwrap}, r, err);
     if (e == CAMA_ERR_CONTEXT)
         cli_name_remedy(err, "--num-ctx N makes room for more");
     cli_chat_done(&chat);

@@ -24,7 +24,9 @@ static const char help_set[] = "Available Commands:\n"
                                "  /set parameter ...     Set a parameter\n"
                                "  /set system <string>   Set system message\n"
                                "  /set history           Enable history\n"
-                               "  /set nohistory         Disable history\n";
+                               "  /set nohistory         Disable history\n"
+                               "  /set wordwrap          Enable wordwrap\n"
+                               "  /set nowordwrap        Disable wordwrap\n";
 static const char help_set_format[] = "  /set format json       Enable JSON mode\n"
                                       "  /set noformat          Disable formatting\n";
 static const char help_set_verbose[] = "  /set verbose           Show LLM stats\n"
@@ -176,16 +178,15 @@ static void set_mode(session *s, const char *mode)
     } else if (!strcmp(mode, "verbose") || !strcmp(mode, "quiet")) {
         s->vt->set_verbose(s, *mode == 'v');
         printf("Set '%s' mode.\n", mode);
-    } else if (!strcmp(mode, "nowordwrap")) {
-        printf("Set 'nowordwrap' mode.\n"); /* always so: the terminal breaks the lines */
+    } else if (!strcmp(mode, "wordwrap") || !strcmp(mode, "nowordwrap")) {
+        s->vt->set_wordwrap(s, *mode == 'w');
+        printf("Set '%s' mode.\n", mode);
     } else if (!strcmp(mode, "noformat")) {
         if (s->vt->set_format)
             s->vt->set_format(s, "");
         printf("Disabled format.\n");
     } else if (!strcmp(mode, "nothink")) {
         set_think(s, "false");
-    } else if (!strcmp(mode, "wordwrap")) {
-        refuse("/set wordwrap");
     } else {
         unknown("/set", mode);
     }

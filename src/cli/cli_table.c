@@ -118,7 +118,7 @@ const cli_option cli_options[] = {
      "how long the model stays loaded after the answer: 5m, 1h, -1s for ever", RUN, false,
      AT(keepalive)},
     {"nowordwrap", NULL, 0, CLI_FLAG, 0, 0, NULL, NULL,
-     "taken for Ollama's sake: words are never wrapped", RUN, false, AT(nowordwrap)},
+     "on a terminal, lines do not end between words", RUN, false, AT(nowordwrap)},
     {"insecure", NULL, 0, CLI_FLAG, 0, 0, NULL, NULL,
      "taken for Ollama's sake: nothing is pulled yet", RUN, false, AT(insecure)},
     {"truncate", NULL, 0, CLI_SWITCH, 0, 0, NULL, "BOOL",

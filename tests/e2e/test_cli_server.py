@@ -6,11 +6,13 @@ import re
 import signal
 import socket
 import subprocess
+import textwrap
 import threading
 import time
 import urllib.request
 
 import pytest
+from cli_view import Screen, trim
 from test_repl import PROMPT, Terminal
 
 NAME = "smollm2:135m"
@@ -441,14 +443,21 @@ class Canned(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def canned(cama_bin, model, tmp_path):
-    """canned(lines, *arguments, ...) -> the finished process, and what the server was asked."""
+    """canned(lines, *arguments, ...) -> the finished process, and what the server was asked; with width, what came on a
+    terminal of so many columns."""
     b = Box(cama_bin, model, tmp_path)
     httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Canned)
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
     b.env["CAMA_HOST"] = f"127.0.0.1:{httpd.server_address[1]}"
 
-    def run(lines, *args, capabilities=("completion",), status=200):
+    def run(lines, *args, capabilities=("completion",), status=200, width=0, **env):
         Canned.show, Canned.lines, Canned.status, Canned.asked = {"capabilities": list(capabilities)}, lines, status, []
+        if width:
+            t = Terminal([b.program, "run", "m", *args], dict(b.env, **env), width)
+            try:
+                return t.to_the_end().replace("\r\n", "\n")
+            finally:
+                t.close()
         p = b("run", "m", *args)
         p.asked = Canned.asked
         return p
@@ -507,6 +516,49 @@ def test_no_byte_of_a_server_steers_the_terminal_from_an_error(canned):
     assert "\x1b" not in canned([{"error": "a\x1b[2Jb"}], "Hi", status=400).err
 
 
+# ---- words on a terminal
+
+WORDS = " ".join(f"{w}{i}" for i in range(12) for w in ("some", "words", "of", "different", "lengths", "unbelievably"))
+
+
+def pieces_of(text, key="response", n=7):
+    return [{"response": "", key: text[i:i + n]} for i in range(0, len(text), n)] + THOUGHT[-1:]
+
+
+def lines_of(text, width):
+    screen = Screen(width)
+    screen.feed(text)
+    return trim(screen.lines())
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 133])
+def test_words_wrap_before_the_edge_of_a_terminal(canned, width):
+    assert lines_of(canned(pieces_of(WORDS), "Hi", width=width), width) == textwrap.wrap(WORDS, width - 5)
+    assert canned(pieces_of(WORDS), "Hi", "--nowordwrap", width=width) == WORDS + "\n\n"
+    assert canned(pieces_of(WORDS), "Hi", TERM="dumb", width=width) == WORDS + "\n\n"
+
+
+def test_nothing_is_wrapped_into_a_pipe(canned):
+    assert canned(pieces_of(WORDS), "Hi").out == WORDS + "\n\n"
+
+
+def test_thinking_is_grey_on_a_terminal(canned):
+    text = canned(pieces_of(WORDS, "thinking")[:-1] + pieces_of("Paris."), "Hi", width=60)
+    assert "\x1b[38;5;245m" in text and text.endswith("Paris.\n\n")
+    assert lines_of(text, 60) == ["Thinking...", *textwrap.wrap(WORDS, 55), "...done thinking.", "", "Paris."]
+    plain = canned(pieces_of(WORDS, "thinking"), "Hi", "--nowordwrap", width=60, NO_COLOR="1")
+    assert plain == "Thinking...\n" + WORDS + "\n\n"
+
+
+def test_no_byte_of_an_answer_steers_the_terminal(canned):
+    evil = "a\x1b[2Jb\x1b]0;name\x07c\rd\x9b2Je\n\tf"
+    for key in ("response", "thinking"):
+        for args in ((), ("--nowordwrap",)):
+            text = canned(pieces_of(evil, key, 1), "Hi", *args, width=80, NO_COLOR="1")
+            assert text.removeprefix("Thinking...\n") == "a[2Jb]0;namecd2Je\n\tf\n\n"
+    assert canned(pieces_of(evil), "Hi").out == evil + "\n\n"
+
+
 # ---- the REPL
 
 
@@ -535,6 +587,7 @@ def talk(box):
     ("/set format xml", "Invalid or missing format. For 'json' mode use '/set format json'"),
     ("/set noformat", "Disabled format."),
     ("/set nowordwrap", "Set 'nowordwrap' mode."),
+    ("/set wordwrap", "Set 'wordwrap' mode."),
     ("/set think", 'warning: model "det" does not support thinking output'),
     ("/set think high", "Set 'think' mode to 'high'."),
     ("/set nothink", "Set 'nothink' mode."),

@@ -12,6 +12,7 @@ import termios
 import time
 
 import pytest
+from cli_view import Screen
 
 PROMPT = ">>> "
 
@@ -19,9 +20,9 @@ PROMPT = ">>> "
 class Terminal:
     """A program on a pseudo-terminal: type lines, wait for text."""
 
-    def __init__(self, args, env):
+    def __init__(self, args, env, width=400):  # what is typed stays on its line
         self.master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 400, 0, 0))  # what is typed stays on its line
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
         self.process = subprocess.Popen(args, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True,
                                         preexec_fn=self.take_terminal)
         os.close(slave)
@@ -67,6 +68,15 @@ class Terminal:
         self.type(text + "\n")
         self.expect(re.escape(text.splitlines()[-1]))
         return self.expect(PROMPT, timeout)
+
+    def resize(self, width):
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+
+    def to_the_end(self):
+        """All that came, as text, when the program has ended."""
+        while self.read(60):
+            pass
+        return self.all.decode()
 
     def close(self):
         if self.process.poll() is None:
@@ -169,7 +179,8 @@ def test_a_system_message_of_several_lines(repl):
     ("/? shortcuts", "Ctrl + c            Stop the model from responding"),
     ("/set quiet", "Set 'quiet' mode."),
     ("/set nowordwrap", "Set 'nowordwrap' mode."),
-    ("/set wordwrap", "/set wordwrap is not supported"),
+    ("/set wordwrap", "Set 'wordwrap' mode."),
+    ("/? set", "/set nowordwrap        Disable wordwrap"),
     ("/set format json", "/set format is not supported"),
     ("/save mine", "/save is not supported"),
     ("/show system", "No system message was specified for this model."),
@@ -216,6 +227,30 @@ def test_history_may_be_switched_off(repl, tmp_path):
     repl.ask("/? set")
     history = (tmp_path / ".cama_history").read_text()
     assert "?\\040set" in history and "?\\040show" not in history  # written before the end, too
+    leave(repl)
+
+
+def shown(t, question, width):
+    """An answer's lines on a terminal of this width."""
+    before = len(t.all)
+    t.ask(question)
+    screen = Screen(width)
+    screen.feed(t.all[before:].decode())
+    lines = screen.lines()
+    return [x.rstrip() for x in lines[1:-1] if x.rstrip()]
+
+
+def test_words_wrap(repl):
+    repl.resize(40)
+    story = shown(repl, "Tell me a story.", 40)
+    assert len(story) > 3 and all(len(x) <= 35 for x in story), story
+    repl.ask("/clear")
+    repl.ask("/set nowordwrap")
+    paragraphs = shown(repl, "Tell me a story.", 40)
+    assert " ".join(paragraphs) == " ".join(story) and any(len(x) > 40 for x in paragraphs)
+    repl.ask("/clear")
+    repl.ask("/set wordwrap")
+    assert shown(repl, "Tell me a story.", 40) == story
     leave(repl)
 
 
