@@ -424,6 +424,8 @@ def test_corrupt_manifests(make_server, tiny):
     (good.parent.parent / "pipe").mkdir()
     os.mkfifo(good.parent.parent / "pipe" / "latest")
     (good.parent.parent / "folder" / "latest").mkdir(parents=True)
+    (good.parent.parent / "a\nforged line").mkdir()
+    (good.parent.parent / "a\nforged line" / "latest").write_text("x")
     (good.parent.parent / "loop").mkdir()
     os.symlink("latest", good.parent.parent / "loop" / "latest")
     bad = [*manifests_of_damage(), "pipe", "folder", "loop"]
@@ -438,6 +440,7 @@ def test_corrupt_manifests(make_server, tiny):
     assert server.stop() == 0
     server.start()  # nothing is pruned from such a store, and it serves
     runs(server)
+    assert "nothing was pruned" in server.log() and "\nforged line" not in server.log()
 
 
 def test_corrupt_blobs(make_server, tiny):
