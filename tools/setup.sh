@@ -3,19 +3,21 @@
 
 apt_build='cmake ninja-build gcc libc6-dev pkgconf libpcre2-dev libutf8proc-dev libjson-c-dev libedit-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev'
 apt_venv='python3 python3-venv ca-certificates'
-apt_test='libcmocka-dev python3 python3-venv ca-certificates clang-19 libclang-rt-19-dev llvm-19 nodejs npm'
+apt_test='libcmocka-dev python3 python3-venv ca-certificates clang-19 libclang-rt-19-dev llvm-19'
 # kernels for arm64 run under emulation where the machine itself is something else
 apt_cross='gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user'
 apt_lint='libcmocka-dev clang-19 clang-format-19 clang-tidy-19 cppcheck python3'
 apt_fuzz='clang-19 libclang-rt-19-dev llvm-19'
 apt_bench='nodejs npm'
+apt_clients='nodejs npm'
 
 brew_build='cmake ninja pkgconf pcre2 utf8proc json-c libmicrohttpd curl openssl@3'
 brew_venv='python3'
-brew_test='cmocka python3 node'
+brew_test='cmocka python3'
 brew_lint='cmocka llvm@19 cppcheck'
 brew_fuzz='llvm@19'
 brew_bench='node'
+brew_clients='node'
 
 # The Python that the packages above belong to: another one may come first in PATH.
 python=python3
@@ -65,7 +67,7 @@ need_brew() {
     for formula; do : >"build/setup/$formula"; done
 }
 
-# need PURPOSE...: build, test, lint, fuzz, bench, venv.
+# need PURPOSE...: build, test, clients, lint, fuzz, bench, venv.
 need() {
     packages=
     for purpose; do
@@ -98,6 +100,7 @@ need_clients() {
         build/venv/bin/python -m pip install --quiet --disable-pip-version-check -r $wanted >&2
         cp $wanted build/venv/requirements.txt
     fi
+    has node && has npm || need clients
     if [ ! -d build/clients/node_modules/ollama ]; then
         say "bringing ollama 0.6.4 for JavaScript"
         npm install --ignore-scripts --no-save --silent --prefix build/clients ollama@0.6.4 >&2
