@@ -185,6 +185,8 @@ static void on_fail(api_answer *a, const err_info *err)
 {
     api_problem p;
     word_error(a, err, &p);
+    if (!a->loaded && a->shown && api_is_file_fault(err->code))
+        (void)api_problem_file(&p, a->shown, a->digest, err);
     if (a->begun)
         fail_late(a, &p);
     else
@@ -327,13 +329,10 @@ void api_answer_run(api_answer *a, const api_model *m, buf *head, const int32_t 
     buf_init(&details, API_MAX_LAYER);
     api_writer w = {.out = &details};
     api_put_details(&w, NULL, m, false);
-    const char *path = m->path;
-    const pool_model pm = {.key = m->weights->digest,
-                           .name = m->shown,
-                           .digest = m->stored.digest,
-                           .paths = &path,
-                           .n_path = 1,
-                           .details = details.data};
+    pool_model pm;
+    api_fill_pool_model(m, details.data, &pm);
+    a->shown = arena_copy(&a->call->request_arena, m->shown, strlen(m->shown));
+    a->digest = m->weights->digest;
     const pool_job job = {.model = &pm,
                           .head = head ? head->data : NULL,
                           .n_head = head ? head->n : 0,

@@ -109,7 +109,7 @@ static void finish(create *k, bool fine, const api_problem *p)
 
 /* ---- layers ---- */
 
-static bool add_layer(create *k, const char *kind, const char *digest, const char *from,
+bool create_add_layer(create *k, const char *kind, const char *digest, const char *from,
                       bool existing)
 {
     if (k->n_layer == CREATE_MAX_LAYERS)
@@ -141,7 +141,8 @@ static bool put_layer(create *k, const char *kind, const char *text, size_t n)
         !e && store_blob_size(k->call->api->store, digest, &size, NULL) == CAMA_OK;
     if (!e && !existing)
         e = store_blob_put(k->call->api->store, text, n, digest, &err);
-    return e ? api_problem_err(&k->problem, &err) : add_layer(k, kind, digest, NULL, existing);
+    return e ? api_problem_err(&k->problem, &err)
+             : create_add_layer(k, kind, digest, NULL, existing);
 }
 
 /* ---- where the weights come from ---- */
@@ -167,7 +168,7 @@ static bool has_end(const char *text, const char *end)
     return n >= n_end && strcmp(text + n - n_end, end) == 0;
 }
 
-static bool open_gguf(create *k, const char *digest, api_file **out)
+bool create_open_gguf(create *k, const char *digest, api_file **out)
 {
     char path[4096];
     uint64_t size = 0;
@@ -182,26 +183,6 @@ static bool open_gguf(create *k, const char *digest, api_file **out)
     if (e == CAMA_ERR_FORMAT && !create_is_gguf(path))
         return api_problem_set(&k->problem, 400, "supplied file was not in GGUF format");
     return e ? api_problem_err(&k->problem, &err) : true;
-}
-
-static bool take_gguf(create *k, const char *raw_digest)
-{
-    char digest[STORE_DIGEST_BYTES];
-    api_file *file = NULL;
-    if (digest_parse(raw_digest, digest, NULL))
-        return api_problem_set(&k->problem, 500, "invalid digest format");
-    if (!open_gguf(k, digest, &file) || !file)
-        return false;
-    const bool projector = strcmp(file->arch, "clip") == 0;
-    bool fine = add_layer(k, projector ? "projector" : "model", digest, NULL, true);
-    if (fine && !projector && k->file) {
-        fine = api_problem_set(&k->problem, 400, "two files are models; one is taken");
-    } else if (fine && !projector) {
-        k->file = file;
-        file = NULL;
-    }
-    api_file_unref(file);
-    return fine;
 }
 
 static bool take_files(create *k, const json_value *files)
@@ -220,11 +201,7 @@ static bool take_files(create *k, const json_value *files)
     if (!gguf)
         return api_problem_set(&k->problem, 400, "unknown type");
     say(k, "parsing GGUF");
-    for (size_t i = 0; i < files->n; i++) {
-        if (!take_gguf(k, api_text(files->members[i].value)))
-            return false;
-    }
-    return k->file ? true : api_problem_set(&k->problem, 400, "none of the files is a model");
+    return create_take_ggufs(k, files);
 }
 
 static bool take_stub(create *k, const char *from)
@@ -238,6 +215,25 @@ static bool take_stub(create *k, const char *from)
     return (json_put(mem, stub, "remote_host", json_new_string(mem, host, sizeof host - 1)) &&
             json_put(mem, stub, "remote_model", json_new_string(mem, from, n))) ||
            api_problem_set(&k->problem, 507, "no memory for the config");
+}
+
+/* A file of the weights of the model that this one is made from. */
+static bool take_weights(create *k, const char *digest, const char *from)
+{
+    api_file *file = NULL;
+    if (!create_open_gguf(k, digest, &file)) {
+        if (k->problem.status == 400) { /* the store's fault, not the request's */
+            const api_problem why = k->problem;
+            return api_problem_set(&k->problem, 500, "file %s of '%s': %s", digest, from, why.text);
+        }
+        return false;
+    }
+    k->n_param += file->n_param;
+    if (k->file)
+        api_file_unref(file);
+    else
+        k->file = file;
+    return true;
 }
 
 static bool take_model(create *k, const char *from)
@@ -273,9 +269,9 @@ static bool take_model(create *k, const char *from)
                                    "'%s' has layers of type '%s', which this version of cama "
                                    "cannot copy",
                                    from, l->media_type);
-        if (!add_layer(k, l->kind, l->digest, shown, true))
+        if (!create_add_layer(k, l->kind, l->digest, shown, true))
             return false;
-        if (strcmp(l->kind, "model") == 0 && !k->file && !open_gguf(k, l->digest, &k->file))
+        if (strcmp(l->kind, "model") == 0 && !take_weights(k, l->digest, shown))
             return false;
     }
     return true;

@@ -1,4 +1,4 @@
-/* api_create.h - a model being created: inside the two files of POST /api/create. */
+/* api_create.h - a model being created: inside the files of POST /api/create. */
 #ifndef API_API_CREATE_H
 #define API_API_CREATE_H
 
@@ -18,7 +18,8 @@ typedef struct create {
     api_call *call;
     bool stream, begun;
     const json_value *base; /* config of the model it is made from; NULL */
-    api_file *file;         /* of the weights; a reference */
+    api_file *file;         /* of the weights' first file; a reference */
+    uint64_t n_param;       /* of all files of the weights */
     create_layer layers[CREATE_MAX_LAYERS];
     size_t n_layer;
     api_warnings warnings;
@@ -34,6 +35,12 @@ typedef struct create_config {
 
 /* The config blob's object, with Ollama's keys in its order; NULL: see k->problem. */
 const json_value *create_make_config(create *k, const create_config *c);
+bool create_add_layer(create *k, const char *kind, const char *digest, const char *from,
+                      bool existing);
+/* A blob as a GGUF; false: see k->problem. */
+bool create_open_gguf(create *k, const char *digest, api_file **out);
+/* files{}: a model's one file or all of its shards, and projectors, become layers. */
+bool create_take_ggufs(create *k, const json_value *files);
 /* Whether a file begins as a GGUF does. */
 bool create_is_gguf(const char *path);
 /* CAMA_ERR_TEMPLATE with Go's text. */

@@ -52,7 +52,7 @@ static const json_value *known(create *k, const char *key)
         return list;
     }
     if (strcmp(key, "model_type") == 0) {
-        api_size_name(k->file->n_param, size);
+        api_size_name(k->n_param, size);
         return text_value(mem, size);
     }
     if (strcmp(key, "file_type") == 0)

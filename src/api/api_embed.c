@@ -37,6 +37,8 @@ typedef struct embed {
     size_t *n_float;
     size_t n_bytes;
     int64_t n_token;
+    bool loaded;
+    const char *shown, *digest; /* of the model, as in api_answer */
     uint64_t load_ns;
     cama_err failed;
     api_answer *notes; /* engine and warnings, as other answers have them */
@@ -132,6 +134,13 @@ static void reply(embed *e, bool loaded)
     buf_done(&body);
 }
 
+static void fail_file(embed *e, const err_info *err)
+{
+    api_problem p;
+    (void)api_problem_file(&p, e->shown, e->digest, err);
+    api_fail(e->call, p.status, "%s", p.text);
+}
+
 static void fail(embed *e, const err_info *err)
 {
     if (err->code == CAMA_ERR_CONTEXT)
@@ -140,6 +149,8 @@ static void fail(embed *e, const err_info *err)
         api_fail(e->call, 503, "server busy, please try again.  maximum pending requests exceeded");
     else if (err->code == CAMA_ERR_CANCELED)
         api_fail(e->call, 499, "request canceled");
+    else if (!e->loaded && e->shown && api_is_file_fault(err->code))
+        fail_file(e, err);
     else
         api_fail(e->call, cama_err_status(err->code), "%s", err->text);
 }
@@ -150,6 +161,7 @@ static void on_event(void *user, const pool_event *ev)
     const char *engine;
     switch (ev->type) {
     case POOL_LOADED:
+        e->loaded = true;
         e->load_ns = clock_now_ns() - e->call->start_ns;
         engine = api_text(json_get(ev->head, "engine"));
         (void)snprintf(e->notes->engine, sizeof e->notes->engine, "%s", engine);
@@ -243,13 +255,10 @@ static void submit(embed *e, const embed_request *q, const api_model *m, buf *he
     buf_init(&details, API_MAX_LAYER);
     api_writer w = {.out = &details};
     api_put_details(&w, NULL, m, false);
-    const char *path = m->path;
-    const pool_model pm = {.key = m->weights->digest,
-                           .name = m->shown,
-                           .digest = m->stored.digest,
-                           .paths = &path,
-                           .n_path = 1,
-                           .details = details.data};
+    pool_model pm;
+    api_fill_pool_model(m, details.data, &pm);
+    e->shown = arena_copy(&e->call->request_arena, m->shown, strlen(m->shown));
+    e->digest = m->weights->digest;
     const bool load_only = e->n_input == 0;
     const pool_job job = {.model = &pm,
                           .head = load_only ? NULL : head->data,

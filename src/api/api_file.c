@@ -125,6 +125,22 @@ static uint32_t jinja_caps(const char *source, size_t n)
     return caps;
 }
 
+/* What a shard says of itself; a count past any that can be opened is left to whoever opens it. */
+static void read_split(const gguf_file *g, api_file *f)
+{
+    uint64_t no = 0;
+    uint64_t n = 0;
+    uint64_t n_tensor = 0;
+    (void)gguf_get_u64(g, "split.count", &n, NULL); /* absent or odd: 0 */
+    (void)gguf_get_u64(g, "split.no", &no, NULL);
+    (void)gguf_get_u64(g, "split.tensors.count", &n_tensor, NULL);
+    if (n <= 1 || n > GGUF_MAX_SHARD || no >= n)
+        return;
+    f->split_no = (uint32_t)no;
+    f->split_count = (uint32_t)n;
+    f->split_n_tensor = n_tensor;
+}
+
 static cama_err read_facts(const gguf_file *g, api_file *f, err_info *err)
 {
     gguf_str s = {NULL, 0};
@@ -135,6 +151,8 @@ static cama_err read_facts(const gguf_file *g, api_file *f, err_info *err)
         const gguf_tensor *t = gguf_tensor_at(g, i);
         f->n_param += t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3];
     }
+    f->n_tensor = gguf_n_tensor(g);
+    read_split(g, f);
     uint64_t type = 0;
     f->file_type = gguf_get_u64(g, "general.file_type", &type, NULL) ? -1 : (int)(type & 0xFFFF);
     f->n_ctx_train = arch_u64(g, f->arch, "context_length");

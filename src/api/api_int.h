@@ -3,6 +3,7 @@
  *     api_call.c    a request on its way: references, the client leaving, credit, the ways to reply
  *     api_write.c   replies as Go writes them         api_decode.c   bodies as Go reads them
  *     api_file.c    facts about a GGUF, remembered    api_model.c    a name -> layers, capabilities
+ *     api_weights.c the files of a model's weights
  *     api_option.c  options -> the head of a job      api_answer.c   events of a job -> a reply
  *     api_<endpoint>.c, v1_<endpoint>.c               a dialect each
  */
@@ -176,10 +177,13 @@ typedef struct api_file {
     char digest[STORE_DIGEST_BYTES];
     char arch[64];
     uint64_t n_param, n_ctx_train, n_embd;
-    int file_type;       /* -1: not said */
-    uint32_t caps;       /* COMPLETE or EMBED, VISION, AUDIO */
-    uint32_t jinja_caps; /* TOOLS, THINK of its own template */
-    char *jinja;         /* source, NULL: none */
+    int file_type; /* -1: not said */
+    uint64_t n_tensor;
+    uint32_t split_no, split_count; /* of a shard, from 0 on; count 0: the file is whole */
+    uint64_t split_n_tensor;        /* of all shards; 0: not said */
+    uint32_t caps;                  /* COMPLETE or EMBED, VISION, AUDIO */
+    uint32_t jinja_caps;            /* TOOLS, THINK of its own template */
+    char *jinja;                    /* source, NULL: none */
     size_t n_jinja;
     atomic_uint n_ref;
 } api_file;
@@ -197,15 +201,19 @@ typedef struct api_model {
     model_name name;
     char shown[NAME_BYTES], full[NAME_BYTES];
     store_model stored;
-    const store_layer *weights; /* NULL: a stub of a remote model */
-    char path[4096];            /* of the weights */
-    const char *template_text;  /* Go; NULL: no layer */
+    const store_layer *weights; /* the first file; NULL: a stub of a remote model */
+    const char *key;            /* of the pool: all files of the weights */
+    const store_layer **files;  /* [n_path] of the weights: one, or all shards in order */
+    const char **paths;         /* [n_path] */
+    size_t n_path;
+    uint64_t n_param;          /* of all files that can be read */
+    const char *template_text; /* Go; NULL: no layer */
     size_t n_template;
     bool go_template; /* it is used; else the file's own */
     const char *system;
     const json_value *params;   /* object or NULL */
     const json_value *messages; /* array or NULL */
-    api_file *file;             /* NULL: the blob is not there */
+    api_file *file;             /* of the first; NULL: it cannot be read */
     uint32_t caps;
 } api_model;
 
@@ -233,6 +241,16 @@ bool api_model_open(api *a, const char *typed, api_missing missing, arena *mem, 
 bool api_model_of(api *a, const store_model *stored, arena *mem, api_model *out, api_problem *p);
 /* Layers that inference and show need: template, system, params, messages. */
 bool api_model_layers(api *a, arena *mem, api_model *m, api_problem *p);
+/* The files of the weights, when it has any. What cannot be read stays unknown. */
+bool api_model_weights(api *a, arena *mem, api_model *m, api_problem *p);
+/* Whether the head of each can be read. */
+bool api_weights_check(api *a, const api_model *m, api_problem *p);
+/* A file of a stored model that is missing or damaged is the server's fault: 500, its digest, what
+ * is wrong; whoever found it, here or in the runner that should have loaded it. */
+bool api_is_file_fault(cama_err e);
+bool api_problem_file(api_problem *p, const char *name, const char *digest, const err_info *err);
+/* As the pool wants it; everything points into m. */
+void api_fill_pool_model(const api_model *m, const char *details, pool_model *out);
 void api_model_close(api_model *m);                              /* accepts one that is all zeros */
 const char *api_config_str(const api_model *m, const char *key); /* "" when absent */
 /* details{} of tags (with sizes), ps and show. */
@@ -281,7 +299,8 @@ typedef struct api_dialect {
 struct api_answer {
     api_call *call; /* holds a reference */
     const api_dialect *dialect;
-    const char *model; /* the request's arena, as all texts here */
+    const char *model;          /* the request's arena, as all texts here */
+    const char *shown, *digest; /* of the model: its name with a tag, its first file */
     bool stream;
     bool strict;
     bool load_only;

@@ -181,26 +181,13 @@ bool api_model_layers(api *a, arena *mem, api_model *m, api_problem *p)
     return true;
 }
 
-/* The first model layer is the weights. What cannot be read is left unknown: listing must work. */
-static void find_weights(api *a, api_model *m)
-{
-    m->weights = store_layer_of(&m->stored, "model");
-    if (!m->weights || store_blob_path(a->store, m->weights->digest, m->path, sizeof m->path, NULL))
-        return;
-    if (api_file_open(a, m->weights->digest, m->path, &m->file, NULL) == CAMA_OK)
-        m->caps |= m->file->caps;
-    if (store_layer_of(&m->stored, "projector"))
-        m->caps |= API_CAN_VISION;
-}
-
 bool api_model_of(api *a, const store_model *stored, arena *mem, api_model *out, api_problem *p)
 {
     *out = (api_model){.stored = *stored, .name = stored->name};
     name_format(&out->name, out->shown);
     name_format_full(&out->name, out->full);
-    find_weights(a, out);
     out->caps |= config_caps(out);
-    if (!api_model_layers(a, mem, out, p)) {
+    if (!api_model_weights(a, mem, out, p) || !api_model_layers(a, mem, out, p)) {
         api_model_close(out);
         return false;
     }

@@ -76,8 +76,6 @@ static bool check_kind(api_call *c, const api_model *m, api_problem *p)
 {
     const char *format = api_config_str(m, "model_format");
     const char *renderer = api_config_str(m, "renderer");
-    err_info err;
-    api_file *again = NULL;
     if (*api_config_str(m, "remote_host"))
         return api_problem_set(p, 403, "ollama cloud is disabled: remote model is unavailable");
     if (strcmp(format, "safetensors") == 0 || !m->weights)
@@ -90,13 +88,7 @@ static bool check_kind(api_call *c, const api_model *m, api_problem *p)
             p, 501, "\"%s\" has an adapter, which this version of cama cannot apply", m->shown);
     if (*renderer && !knows_renderer(renderer))
         return api_problem_set(p, 500, "unknown renderer \"%s\"", renderer);
-    if (!m->file && api_file_open(c->api, m->weights->digest, m->path, &again, &err)) {
-        (void)api_problem_err(p, &err);
-        p->status = 500; /* the store's fault, not the request's */
-        return false;
-    }
-    api_file_unref(again);
-    return true;
+    return m->file && m->n_path == 1 ? true : api_weights_check(c->api, m, p);
 }
 
 bool api_runnable(api_call *c, const char *typed, api_missing missing, api_model *out,
@@ -302,5 +294,10 @@ bool api_begin_head(api_writer *w, api_answer *a, const char *kind, api_options 
                  api_config_str(m, "renderer"));
     if (a->strict && a->warnings.n)
         return api_problem_set(p, 400, "%s", a->warnings.first);
+    if (store_layer_of(&m->stored,
+                       "projector")) /* text alone loses nothing: no matter for strict */
+        api_warn(&a->warnings, "projector_ignored",
+                 "the projector of \"%s\" is not loaded: this version of cama takes no images",
+                 m->shown);
     return true;
 }

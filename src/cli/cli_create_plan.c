@@ -14,6 +14,7 @@
 #include "wire/options.h"
 
 #define MAX_REST ((size_t)64 << 20)
+#define SHARD_BYTES 20 /* "-00001-of-00003.gguf" */
 
 /* What commands add up to: single values, of which the last counts, and lists. */
 typedef struct maker {
@@ -59,7 +60,39 @@ static cama_err add_file(maker *m, const char *path, bool adapter)
     return CAMA_OK;
 }
 
-/* The GGUF of a folder. Several may be parts of one model or not: then they must be named. */
+/* How many files NAME-00001-of-0000N.gguf says there are; 0: it is no first shard. */
+static unsigned n_shard_of(const char *path)
+{
+    const size_t n = strlen(path);
+    unsigned no = 0;
+    unsigned n_shard = 0;
+    int used = 0;
+    if (n < SHARD_BYTES ||
+        sscanf(path + n - SHARD_BYTES, "-%5u-of-%5u.gguf%n", &no, &n_shard, &used) != 2 ||
+        used != SHARD_BYTES || no != 1)
+        return 0;
+    return n_shard;
+}
+
+/* A file, and with the first shard of a model all others beside it. */
+static cama_err add_files(maker *m, const char *path, bool adapter)
+{
+    const size_t n = strlen(path);
+    const unsigned n_shard = adapter ? 0 : n_shard_of(path);
+    cama_err e = add_file(m, path, adapter);
+    for (unsigned no = 2; no <= n_shard && !e; no++) {
+        char *next = arena_copy(m->arena, path, n);
+        if (!next)
+            return err_set(m->err, CAMA_ERR_NOMEM, "no memory for '%s'", path);
+        char digits[16];
+        (void)snprintf(digits, sizeof digits, "%05u", no % 100000);
+        memcpy(next + n - SHARD_BYTES + 1, digits, 5);
+        e = add_file(m, next, false);
+    }
+    return e;
+}
+
+/* The GGUF of a folder, or the shards of the only one. Others must be named: which is meant? */
 static cama_err add_folder(maker *m, const char *folder, bool adapter)
 {
     glob_t found = {0};
@@ -71,12 +104,12 @@ static cama_err add_folder(maker *m, const char *folder, bool adapter)
     cama_err e = CAMA_OK;
     if (glob(pattern, 0, NULL, &found) || !found.gl_pathc) {
         e = err_set(m->err, CAMA_ERR_NOT_FOUND, "no Modelfile or safetensors files found");
-    } else if (found.gl_pathc > 1) {
+    } else if (found.gl_pathc > 1 && n_shard_of(found.gl_pathv[0]) != found.gl_pathc) {
         e = err_set(m->err, CAMA_ERR_ARG, "'%s' has %zu GGUF files: name one in FROM", folder,
                     (size_t)found.gl_pathc);
     } else {
         const char *path = arena_copy(m->arena, found.gl_pathv[0], strlen(found.gl_pathv[0]));
-        e = path ? add_file(m, path, adapter)
+        e = path ? add_files(m, path, adapter)
                  : err_set(m->err, CAMA_ERR_NOMEM, "no memory for '%s'", folder);
     }
     globfree(&found);
@@ -90,7 +123,7 @@ static cama_err add_source(maker *m, const char *value, bool adapter)
     if (!path)
         return err_set(m->err, CAMA_ERR_NOMEM, "no memory for '%s'", value);
     if (!stat(path, &info))
-        return S_ISDIR(info.st_mode) ? add_folder(m, path, adapter) : add_file(m, path, adapter);
+        return S_ISDIR(info.st_mode) ? add_folder(m, path, adapter) : add_files(m, path, adapter);
     if (adapter)
         return err_set(m->err, CAMA_ERR_NOT_FOUND, "cannot read '%s': %s", path, strerror(errno));
     m->plan->from = value; /* no file: a model's name */

@@ -19,7 +19,9 @@ def skip_value(data, kind, at):
 
 
 def value_bytes(value):
-    """A string, an u32, or a list of either, behind its type."""
+    """A string, an u32, an u16 (a tuple of one), or a list of either of the first two, behind its type."""
+    if isinstance(value, tuple):
+        return struct.pack("<IH", 2, value[0])
     if isinstance(value, str):
         return struct.pack("<IQ", 8, len(value.encode())) + value.encode()
     if isinstance(value, list):
@@ -66,3 +68,40 @@ def with_vocabulary(data, n_vocab=1024):
     return with_metadata(data, {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "gpt-2",
                                 "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": kinds,
                                 "tokenizer.ggml.merges": ["a b"], "tokenizer.ggml.eos_token_id": n_vocab - 1})
+
+
+def metadata_bytes(data):
+    at = 24
+    for _ in range(struct.unpack_from("<Q", data, 16)[0]):
+        at += 8 + struct.unpack_from("<Q", data, at)[0]
+        at = skip_value(data, struct.unpack_from("<I", data, at)[0], at + 4)
+    return at - 24
+
+
+def split(data, n, total=None):
+    """The shards of a model as gguf-split makes them: the first one has the metadata, each has its share of the tensors."""
+    n_tensor, n_key = struct.unpack_from("<QQ", data, 8)
+    at = 24 + metadata_bytes(data)
+    tensors = []
+    for _ in range(n_tensor):
+        start = at
+        at += 8 + struct.unpack_from("<Q", data, at)[0]
+        at += 4 + 8 * struct.unpack_from("<I", data, at)[0] + 4
+        tensors.append((data[start:at], struct.unpack_from("<Q", data, at)[0]))
+        at += 8
+    body = data[-(-at // 32) * 32:]
+    ends = {begin: end for begin, end in zip(sorted(o for _, o in tensors), [*sorted(o for _, o in tensors)[1:], len(body)])}
+    shards = []
+    for i in range(n):
+        infos, blob = b"", b""
+        mine = tensors[i * n_tensor // n:(i + 1) * n_tensor // n]
+        for info, offset in mine:
+            infos += info + struct.pack("<Q", len(blob))
+            blob += body[offset:ends[offset]]
+            blob += bytes(-len(blob) % 32)
+        keys = {"split.no": (i,), "split.count": (n,), "split.tensors.count": total or n_tensor}
+        own = b"".join(struct.pack("<Q", len(k)) + k.encode() + value_bytes(v) for k, v in keys.items())
+        old = data[24:24 + metadata_bytes(data)] if i == 0 else b""
+        head = data[:8] + struct.pack("<QQ", len(mine), len(keys) + (n_key if i == 0 else 0)) + old + own + infos
+        shards.append(head + bytes(-len(head) % 32) + blob)
+    return shards
