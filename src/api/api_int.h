@@ -90,6 +90,12 @@ void api_put_sorted(api_writer *w, const char *key, const json_value *v);
 void api_put_raw(api_writer *w, const char *key, const char *json, size_t n);
 /* RFC 3339 with the nanoseconds that are there; since 1970. */
 void api_put_time(api_writer *w, const char *key, int64_t ns, bool local);
+/* The same past the year 2262, where an int64_t of nanoseconds ends. */
+typedef struct api_date {
+    int64_t s;  /* since 1970 */
+    int64_t ns; /* of the second: 0 to 999999999 */
+} api_date;
+void api_put_date(api_writer *w, const char *key, api_date date, bool local);
 int64_t api_now_ns(void); /* since 1970 */
 
 /* As Go's strconv.Quote, appended. */

@@ -6,11 +6,12 @@
 /* Ollama's "for ever" is Go's longest duration. */
 #define FOREVER_NS INT64_MAX
 
-static int64_t expiry(int64_t now_ns, int64_t remaining_ns)
+static api_date expiry(int64_t now_ns, int64_t remaining_ns)
 {
-    const int64_t rest = remaining_ns < 0 ? FOREVER_NS : remaining_ns;
-    int64_t sum = 0;
-    return __builtin_add_overflow(now_ns, rest, &sum) ? INT64_MAX : sum;
+    const int64_t second = 1000000000;
+    const int64_t rest_ns = remaining_ns < 0 ? FOREVER_NS : remaining_ns;
+    const int64_t ns = now_ns % second + rest_ns % second;
+    return (api_date){.s = now_ns / second + rest_ns / second + ns / second, .ns = ns % second};
 }
 
 /* The details as the model was submitted with; older digests come with a prefix. */
@@ -28,7 +29,7 @@ static void put_runner(api_writer *w, const json_value *r, int64_t now_ns)
     api_put_int(w, "size", api_int(json_get(r, "size"), 0));
     api_put_str(w, "digest", digest);
     api_put_json(w, "details", json_get(r, "details"));
-    api_put_time(w, "expires_at", expiry(now_ns, api_int(json_get(r, "remaining_ns"), 0)), true);
+    api_put_date(w, "expires_at", expiry(now_ns, api_int(json_get(r, "remaining_ns"), 0)), true);
     api_put_int(w, "size_vram", 0); /* the engines that are built compute on the CPU */
     api_put_int(w, "context_length", api_int(json_get(r, "n_ctx"), 0));
     api_put_str(w, "engine", api_text(json_get(r, "engine")));

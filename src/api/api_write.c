@@ -280,7 +280,6 @@ int64_t api_now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* Nanoseconds lose their trailing zeros, as in Go's RFC3339Nano. */
 void api_put_time(api_writer *w, const char *key, int64_t ns, bool local)
 {
     int64_t s = ns / 1000000000;
@@ -289,7 +288,13 @@ void api_put_time(api_writer *w, const char *key, int64_t ns, bool local)
         rest += 1000000000;
         s--;
     }
-    const time_t t = (time_t)s;
+    api_put_date(w, key, (api_date){.s = s, .ns = rest}, local);
+}
+
+/* Nanoseconds lose their trailing zeros, as in Go's RFC3339Nano. */
+void api_put_date(api_writer *w, const char *key, api_date date, bool local)
+{
+    const time_t t = (time_t)date.s;
     struct tm tm = {0};
     if (local)
         (void)localtime_r(&t,
@@ -298,8 +303,8 @@ void api_put_time(api_writer *w, const char *key, int64_t ns, bool local)
         (void)gmtime_r(&t, &tm);
     char text[96];
     size_t n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
-    if (rest) {
-        n += (size_t)snprintf(text + n, sizeof text - n, ".%09" PRId64, rest);
+    if (date.ns) {
+        n += (size_t)snprintf(text + n, sizeof text - n, ".%09" PRId64, date.ns);
         while (text[n - 1] == '0')
             n--;
     }

@@ -99,6 +99,16 @@ static void check_time(int64_t ns, bool local, const char *want)
     buf_done(&out);
 }
 
+static void check_date(api_date date, const char *want)
+{
+    buf out;
+    buf_init(&out, 256);
+    api_writer w = {.out = &out};
+    api_put_date(&w, NULL, date, false);
+    assert_string_equal(out.data, want);
+    buf_done(&out);
+}
+
 static void test_times(void **state)
 {
     (void)state;
@@ -106,6 +116,9 @@ static void test_times(void **state)
     check_time(1795486577499765021, false, "\"2026-11-24T02:16:17.499765021Z\"");
     check_time(1795486577499760000, false, "\"2026-11-24T02:16:17.49976Z\"");
     check_time(-1, false, "\"1969-12-31T23:59:59.999999999Z\"");
+    check_time(INT64_MAX, false, "\"2262-04-11T23:47:16.854775807Z\"");
+    check_date((api_date){11018858613, 921672749}, "\"2319-03-05T02:03:33.921672749Z\"");
+    check_date((api_date){11018858613, 0}, "\"2319-03-05T02:03:33Z\"");
     assert_int_equal(setenv("TZ", "Asia/Tokyo", 1), 0);
     tzset();
     check_time(1795486577500000000, true, "\"2026-11-24T11:16:17.5+09:00\"");
