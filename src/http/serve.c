@@ -103,8 +103,11 @@ static void prune(serve *s)
 {
     store_pruned pruned = {0};
     err_info err = {0};
-    if (store_prune(s->store, PRUNE_AGE_S, &pruned, &err))
-        say(s, POOL_WARN_LEVEL, "nothing was pruned: %s", err.text);
+    const cama_err e = store_prune(s->store, PRUNE_AGE_S, &pruned, &err);
+    if (e == CAMA_ERR_FORMAT) /* a manifest is broken: the text says that and what follows */
+        say(s, POOL_WARN_LEVEL, "%s", err.text);
+    else if (e)
+        say(s, POOL_WARN_LEVEL, "not all was pruned: %s", err.text);
     else if (pruned.n_blob > 0)
         say(s, POOL_INFO, "pruned %zu unused blobs, %llu bytes", pruned.n_blob,
             (unsigned long long)pruned.bytes);

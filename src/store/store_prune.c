@@ -138,7 +138,7 @@ static cama_err prune_locked(prune *p, err_info *err)
         return err_set(err, e, "%s", why.text);
     p->refs = &refs;
     if (!complete)
-        e = err_set(err, CAMA_ERR_FORMAT, "nothing is pruned: %s", why.text);
+        e = err_set(err, CAMA_ERR_FORMAT, "nothing was pruned: %s", why.text);
     if (!e)
         e = each_entry(p->s->blobs, prune_blob, p, err);
     if (!e)

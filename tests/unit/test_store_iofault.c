@@ -138,7 +138,7 @@ static void prepare_garbage(store_rig *r)
 static cama_err prune(store_rig *r, err_info *err)
 {
     const cama_err e = store_prune(r->s, 0, NULL, err);
-    return e == CAMA_ERR_FORMAT ? CAMA_ERR_IO : e; /* "nothing is pruned": a manifest was unread */
+    return e == CAMA_ERR_FORMAT ? CAMA_ERR_IO : e; /* "nothing was pruned": a manifest was unread */
 }
 
 static const scenario scenarios[] = {
