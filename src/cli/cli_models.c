@@ -14,6 +14,7 @@
 #include "base/human.h"
 #include "cli/cli_card.h"
 #include "cli/cli_grid.h"
+#include "cli/cli_wrap.h"
 
 #define ID_CHARS 12 /* of a digest, in tables */
 #define ONE_KIND                                                                                   \
@@ -50,7 +51,7 @@ static int end(command *c, cama_err e)
 static cama_err print(buf *text, cama_error *err)
 {
     const cama_err e = buf_error(text, "a table", err);
-    return e || !text->n ? e : cli_print(text->data, text->n, err);
+    return e || !text->n ? e : wrap_print_clean(text->data, text->n, err);
 }
 
 static int64_t now_ms(void)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/cli_wrap.h"
 #include "json/json.h"
 
 #define SHOW_MEMORY ((size_t)1 << 30)
@@ -146,18 +147,27 @@ static void ask(session *s, const char *question)
 
 /* ---- /show ---- */
 
+/* A text of the file: no byte of it may steer the terminal. */
+static void tell(const char *text, const char *end)
+{
+    wrap_say(text, strlen(text));
+    (void)fputs(end, stdout);
+}
+
 static void show_info(const file_end *f)
 {
     cama_info i;
     cama_model_info(f->m, &i, sizeof i);
     char total[32];
     cli_format_bytes(i.total_bytes, total, sizeof total);
-    printf("  architecture   %s\n  name           %s\n  parameters     %.2fM\n"
+    printf("  architecture   %s\n  name           ", i.arch);
+    tell(i.name, "\n");
+    printf("  parameters     %.2fM\n"
            "  weights        mostly %s\n  context        %u of %u tokens\n"
            "  engine         %s, %s activations\n  device         %s\n"
            "  memory         %s, KV %s\n\n",
-           i.arch, i.name, (double)i.n_param / 1e6, i.weight_type, i.n_ctx, i.n_ctx_train, i.engine,
-           i.activations, i.device, total, i.kv_type);
+           (double)i.n_param / 1e6, i.weight_type, i.n_ctx, i.n_ctx_train, i.engine, i.activations,
+           i.device, total, i.kv_type);
 }
 
 /* "num-ctx" as parameters are written: "num_ctx". */
@@ -211,7 +221,7 @@ static void print_license(const json_value *metadata)
         const json_value *v = metadata ? json_get(metadata, keys[i]) : NULL;
         if (!v || v->kind != JSON_STRING)
             continue;
-        printf("%s\n", v->text);
+        tell(v->text, "\n");
         any = true;
     }
     (void)fputs(any ? "\n" : "No license was specified for this model.\n", stdout);
@@ -245,7 +255,7 @@ static void show_template(const file_end *f)
     else if (e)
         repl_complain(&err);
     else
-        printf("%s\n\n", text);
+        tell(text, "\n\n");
     cama_free(text);
 }
 

@@ -7,6 +7,7 @@
 #include "cli/cli_ask.h"
 #include "cli/cli_card.h"
 #include "cli/cli_models.h"
+#include "cli/cli_wrap.h"
 
 #define MAX_REST ((size_t)64 << 20)
 #define MAX_WORDS 64
@@ -75,7 +76,9 @@ static void show_parameters(const model_end *m, const char *text)
         printf("  No additional parameters were specified for this model.\n");
     while (*text) {
         const size_t n = strcspn(text, "\n");
-        printf("  %.*s\n", (int)n, text);
+        (void)fputs("  ", stdout);
+        wrap_say(text, n);
+        (void)fputc('\n', stdout);
         text += n + (text[n] == '\n');
     }
     printf("\n");
@@ -90,10 +93,12 @@ static void show_parameters(const model_end *m, const char *text)
 static void show_system(const model_end *m, const char *of_model)
 {
     const char *text = m->opts.system && *m->opts.system ? m->opts.system : of_model;
-    if (*text)
-        printf("%s\n\n", text);
-    else
+    if (*text) {
+        wrap_say(text, strlen(text));
+        (void)fputs("\n\n", stdout);
+    } else {
         printf("No system message was specified for this model.\n");
+    }
 }
 
 static void show_info(const json_value *reply, arena *a)
@@ -109,7 +114,9 @@ static void show_info(const json_value *reply, arena *a)
 static void show_text(const json_value *reply, const char *key, const char *none)
 {
     const char *text = json_text(reply, key);
-    printf("%s\n", *text ? text : none);
+    text = *text ? text : none;
+    wrap_say(text, strlen(text));
+    (void)fputc('\n', stdout);
 }
 
 static void show(session *s, const char *what)
@@ -328,10 +335,12 @@ static void show_messages(const json_value *reply)
     for (size_t i = 0; messages && messages->kind == JSON_ARRAY && i < messages->n; i++) {
         const char *role = json_text(messages->items[i], "role");
         const char *text = json_text(messages->items[i], "content");
-        if (!strcmp(role, "user"))
-            printf(">>> %s\n", text);
-        else if (!strcmp(role, "assistant"))
-            printf("%s\n\n", text);
+        const bool user = !strcmp(role, "user");
+        if (!user && strcmp(role, "assistant") != 0)
+            continue;
+        (void)fputs(user ? ">>> " : "", stdout);
+        wrap_say(text, strlen(text));
+        (void)fputs(user ? "\n" : "\n\n", stdout);
     }
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/cli_models.h"
+#include "cli/cli_wrap.h"
 #include "json/json.h"
 
 #define SHOW_MEMORY ((size_t)4 << 30)
@@ -14,7 +15,7 @@ static cama_err print_text(cama_err e, char *text, cama_error *err)
     if (e)
         return e;
     const size_t n = strlen(text);
-    e = cli_print(text, n, err);
+    e = wrap_print_clean(text, n, err);
     if (!e && n && text[n - 1] != '\n')
         e = cli_print("\n", 1, err);
     cama_free(text);
@@ -108,7 +109,7 @@ static cama_err show_text(const cli_args *args, const cama_model *m, const char 
         e = buf_error(&out, "the description", err);
     }
     if (!e)
-        e = cli_print(out.data, out.n, err);
+        e = wrap_print_clean(out.data, out.n, err);
     buf_done(&out);
     arena_done(&a);
     return e;

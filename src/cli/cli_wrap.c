@@ -136,12 +136,11 @@ static bool closes(const cli_wrap *w, uint32_t c, size_t columns)
 static void make_room(cli_wrap *w, size_t columns, bool hangs, buf *out)
 {
     const size_t end = w->at + columns;
-    if (w->full)
-        begin_line(w, out);
-    else if (w->rest || end <= margin(w) || (hangs && end < w->width))
+    const bool fits = w->rest || end <= margin(w) || (hangs && end < w->width);
+    if (fits && !w->full)
         return;
-    else if (columns > 1)
-        begin_line(w, out); /* between a word and a wide character, or two of them */
+    if (w->full || columns > 1)
+        begin_line(w, out); /* between words, or beside a wide character */
     else if (w->word_width < w->at)
         move_word(w, out);
     else
@@ -242,6 +241,8 @@ void wrap_piece(cli_wrap *w, wrap_style style, const char *text, size_t n, buf *
 cama_err wrap_print(cli_wrap *w, wrap_style style, const char *text, size_t n, cama_error *err)
 {
     buf out;
+    if (!w->terminal)
+        return n ? cli_print(text, n, err) : CAMA_OK; /* however much it is */
     buf_init(&out, 4 * CLI_MAX_INPUT);
     wrap_piece(w, style, text, n, &out);
     cama_err e = buf_error(&out, "a piece of the answer", err);
@@ -256,4 +257,10 @@ cama_err wrap_print_clean(const char *text, size_t n, cama_error *err)
     cli_wrap w;
     wrap_init(&w, false);
     return wrap_print(&w, WRAP_PLAIN, text, n, err);
+}
+
+void wrap_say(const char *text, size_t n)
+{
+    cama_error err;
+    (void)wrap_print_clean(text, n, &err); /* the next read ends */
 }

@@ -50,5 +50,7 @@ cama_err wrap_print(cli_wrap *w, wrap_style style, const char *text, size_t n, c
 /* A whole text of a model or its file to standard output: nothing is wrapped, and no byte of it
  * steers a terminal. */
 cama_err wrap_print_clean(const char *text, size_t n, cama_error *err);
+/* The same in a conversation, where a lost output ends the next read. */
+void wrap_say(const char *text, size_t n);
 
 #endif

@@ -256,6 +256,28 @@ def test_a_missing_model_says_how_to_get_one(box):
     assert p.returncode == 1 and p.out == "" and "cama create nope" in p.err
 
 
+def test_no_byte_of_a_model_steers_the_terminal(box):
+    body = {"model": "evil", "from": NAME, "license": "a\x1b[2Jb\x9b2J", "system": "s\x1b]0;name\x07s", "template": "t\x1b[1m",
+            "parameters": {"stop": ["x\x1b[5my"]}, "messages": [{"role": "user", "content": "u\x1b[3m"},
+                                                              {"role": "assistant", "content": "v\x1b[4m"}]}
+    urllib.request.urlopen(f"http://{box.host}/api/create", json.dumps(body).encode(), timeout=30).read()
+    assert "\x1b" in box("show", "evil", "--license").out  # a pipe gets the bytes
+    for how in ("--license", "--system", "--template", "--modelfile", "--parameters", "-v"):
+        t = Terminal([box.program, "show", "evil", how], box.env)
+        text = t.to_the_end()
+        t.close()
+        assert text and not re.search("[\x1b\x07\x7f-\x9f]", text), (how, text)
+    t = Terminal([box.program, "run", "evil"], dict(box.env, TERM="dumb"))
+    assert "u[3m\r\nv[4m" in t.expect(PROMPT + "$")
+    for what in ("license", "system", "template", "modelfile", "parameters", "info"):
+        t.ask("/show " + what)
+    t.type("/bye\n")
+    text = t.to_the_end()
+    t.close()
+    assert "a[2Jb2J" in text and not re.search("[\x1b\x07\x7f-\x9f]", text), text
+    assert box("rm", "evil").returncode == 0
+
+
 def test_cp_and_rm(box):
     assert box("cp", "det", "copied").out == "copied 'det' to 'copied'\n"
     p = box("rm", "copied", "nope")
