@@ -50,8 +50,10 @@ cama_err json_parse(const char *text, size_t n, arena *a, json_value **out, err_
 
 /* The first value of text, as Go's json.Decoder reads a request body: whatever stands behind it is
  * ignored, and the messages give no place ("unexpected EOF"). Bodies come from anyone:
- * CAMA_ERR_LIMIT past JSON_MAX_VALUES values. */
+ * CAMA_ERR_LIMIT past JSON_MAX_VALUES values, where an object or an array, which takes a kilobyte
+ * while it is read, counts as several. */
 #define JSON_MAX_VALUES 4194304u
+#define JSON_CONTAINER_VALUES 8u
 cama_err json_parse_prefix(const char *text, size_t n, arena *a, json_value **out, err_info *err);
 
 /* Builders, all in an arena; NULL when it is out of memory (and a NULL argument gives NULL on). */

@@ -258,10 +258,12 @@ static cama_err scan_container(scanner *s, uint32_t depth)
 static cama_err scan_value(scanner *s, uint32_t depth)
 {
     skip_space(s);
-    if (++s->n_value > JSON_MAX_VALUES && s->prefix) /* a few bytes each become a hundred */
-        return err_set(s->err, CAMA_ERR_LIMIT, "more than %u values", JSON_MAX_VALUES);
     const int c = peek(s);
-    return c == '{' || c == '[' ? scan_container(s, depth) : scan_scalar(s);
+    const bool is_container = c == '{' || c == '[';
+    s->n_value += is_container ? JSON_CONTAINER_VALUES : 1;
+    if (s->n_value > JSON_MAX_VALUES && s->prefix) /* a few bytes each become a hundred */
+        return err_set(s->err, CAMA_ERR_LIMIT, "more than %u values", JSON_MAX_VALUES);
+    return is_container ? scan_container(s, depth) : scan_scalar(s);
 }
 
 cama_err json_scan(const char *text, size_t n, buf *marked, size_t *out_used, err_info *err)

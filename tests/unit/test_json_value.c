@@ -84,6 +84,10 @@ static void test_flood(void **state)
         text[i + 1] = ',';
     }
     check_prefix(text, n, "more than 4194304 values");
+    const size_t n_object = 3u * JSON_MAX_VALUES / JSON_CONTAINER_VALUES + 1;
+    for (size_t i = 1; i < n_object; i += 3)
+        memcpy(text + i, "{},", 3);
+    check_prefix(text, n_object, "more than 4194304 values");
     free(text);
 }
 
