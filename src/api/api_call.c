@@ -6,6 +6,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/plat.h"
+
+#define TRIM_BYTES ((size_t)8 << 20) /* of a request; parsing took more than that */
 
 api_call *api_call_new(api *a, const api_request *r, const api_out *out)
 {
@@ -36,11 +39,14 @@ void api_call_unref(api_call *c)
     /* acquire and release: all that others did with it happens before it is freed */
     if (!c || atomic_fetch_sub_explicit(&c->n_ref, 1, memory_order_acq_rel) != 1)
         return;
+    const bool was_large = c->request_arena.used_bytes + c->request->n_body > TRIM_BYTES;
     arena_done(&c->request_arena);
     (void)pthread_mutex_destroy(&c->lock); /* nobody is left who could hold it */
     if (c->out.closed)
         c->out.closed(c->out.user);
     free(c);
+    if (was_large)
+        plat_trim_memory(); /* each worker's part of the heap would keep it for itself */
 }
 
 void api_call_gone(api_call *c)
@@ -95,6 +101,18 @@ void api_owe(api_call *c, size_t n, bool kept)
     (void)pthread_mutex_unlock(&c->lock);
     if (kept && job)
         pool_credit(c->api->pool, job, n);
+}
+
+void api_debug(const api *a, const char *fmt, ...)
+{
+    err_info text;
+    va_list args;
+    if (!a->log || !a->log_debug)
+        return;
+    va_start(args, fmt);
+    (void)err_vset(&text, CAMA_OK, fmt, args); /* gives the code back */
+    va_end(args);
+    a->log(a->user, POOL_DEBUG, text.text);
 }
 
 cama_err api_submit(api_call *c, const pool_job *job, err_info *err)

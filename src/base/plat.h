@@ -23,6 +23,8 @@ uint64_t plat_memory_total(void);
 uint64_t plat_memory_resident(void);
 uint64_t plat_memory_peak(void);
 
+/* Gives memory that was freed back to the system where the allocator would keep it. */
+void plat_trim_memory(void);
 /* Asks for huge pages behind anonymous memory; a hint, nothing fails. */
 void plat_hint_huge(void *p, size_t n);
 /* Binds the calling thread to the index-th CPU of the process's mask; a hint, nothing fails. */

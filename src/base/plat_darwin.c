@@ -1,5 +1,6 @@
 #include "base/plat.h"
 
+#include <malloc/malloc.h>
 #include <mach-o/dyld.h>
 #include <mach/mach.h>
 #include <pthread.h>
@@ -67,6 +68,11 @@ uint64_t plat_memory_peak(void)
 {
     mach_task_basic_info_data_t info;
     return task_memory(&info) ? info.resident_size_max : 0;
+}
+
+void plat_trim_memory(void)
+{
+    (void)malloc_zone_pressure_relief(NULL, 0); /* of all zones; how much there was */
 }
 
 void plat_hint_huge(void *p, size_t n)

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE /* sched_getaffinity, MADV_HUGEPAGE: this file is the one that may */
 #include "base/plat.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -89,6 +90,13 @@ uint64_t plat_memory_resident(void)
 uint64_t plat_memory_peak(void)
 {
     return kb_field("/proc/self/status", "VmHWM");
+}
+
+void plat_trim_memory(void)
+{
+#ifdef __GLIBC__
+    (void)malloc_trim(0); /* whether there was any */
+#endif
 }
 
 void plat_hint_huge(void *p, size_t n)
