@@ -212,6 +212,8 @@ static cama_err want_messages(const json_value *v, const place *at, err_info *er
 {
     if (v->kind != JSON_ARRAY)
         return mismatch(v, at, "[]api.Message", err);
+    if (v->n > API_MAX_MESSAGES)
+        return err_set(err, CAMA_ERR_LIMIT, "%zu messages, allowed are %d", v->n, API_MAX_MESSAGES);
     cama_err e = CAMA_OK;
     for (size_t i = 0; i < v->n && !e; i++)
         e = want_message(v->items[i], at, err);

@@ -250,6 +250,10 @@ static json_value *copy_text(arena *mem, const json_value *v)
 /* One native message, of one part or of a whole text. */
 static json_value *add_message(reader *r, const json_value *role, const json_value *text)
 {
+    if (r->messages->n >= API_MAX_MESSAGES) {
+        (void)api_problem_set(r->p, 400, "more than %d messages", API_MAX_MESSAGES);
+        return NULL;
+    }
     json_value *m = json_new_object(r->mem);
     const bool fine = m &&
                       json_put(r->mem, m, "role",
