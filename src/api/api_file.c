@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "chat/tmpl.h"
 #include "gguf/gguf.h"
 
@@ -181,6 +182,7 @@ cama_err api_file_open(api *a, const char *digest, const char *path, api_file **
         *out = f;
         return CAMA_OK;
     }
+    const uint64_t start_ns = clock_now_ns();
     gguf_file *g = NULL;
     cama_err e = gguf_open_head(path, &g, err);
     if (e)
@@ -198,6 +200,7 @@ cama_err api_file_open(api *a, const char *digest, const char *path, api_file **
         api_file_unref(f);
         return e;
     }
+    api_debug(a, "head of %s read: %.1f ms", digest, (double)(clock_now_ns() - start_ns) / 1e6);
     remember(a->cache, f);
     *out = f;
     return CAMA_OK;

@@ -66,6 +66,10 @@ cama_err api_submit(api_call *c, const pool_job *job, err_info *err);
 /* The job is not wanted any more; the call is answered already. */
 void api_cancel(api_call *c);
 
+/* A line of the log of the level debug, when it is wanted. Never a text of a request or an answer.
+ */
+void api_debug(const api *a, const char *fmt, ...) ERR_PRINTF(2, 3);
+
 /* ---- writing: api_write.c ---- */
 
 /* JSON as Go's encoding/json writes it. Failures stick in out; key NULL: an element of an array. */

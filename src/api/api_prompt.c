@@ -299,5 +299,10 @@ bool api_begin_head(api_writer *w, api_answer *a, const char *kind, api_options 
         api_warn(&a->warnings, "projector_ignored",
                  "the projector of \"%s\" is not loaded: this version of cama takes no images",
                  m->shown);
+    api_debug(a->call->api, "job of %s: %s, template %s", m->shown, kind,
+              a->raw                      ? "none"
+              : m->go_template            ? "go"
+              : m->file && m->file->jinja ? "jinja"
+                                          : "chatml");
     return true;
 }

@@ -119,6 +119,7 @@ static cama_err open_http(serve *s, const serve_opts *o, err_info *err)
                    .pool = s->pool,
                    .n_ctx = o->pool.n_ctx,
                    .strict = o->strict,
+                   .log_debug = o->debug,
                    .log = log_of_api,
                    .user = s,
                    .cache = api_cache_new()}; /* NULL: slower, and no less right */
@@ -164,8 +165,10 @@ cama_err serve_open(const serve_opts *o, serve **out, err_info *err)
         e = store_open(o->models, &s->store, err);
     if (!e && !o->no_prune)
         prune(s);
+    pool_opts po = o->pool;
+    po.log_debug = o->debug;
     if (!e)
-        e = pool_open(&o->pool, &s->pool, err);
+        e = pool_open(&po, &s->pool, err);
     if (!e)
         e = open_http(s, o, err);
     if (e) {

@@ -19,7 +19,7 @@ typedef struct serve_opts {
     bool no_prune;
     bool strict;
     bool log_requests;
-    bool debug; /* for whoever owns pool.log: show POOL_DEBUG too; nothing here reads it */
+    bool debug; /* pool.log gets lines of the level POOL_DEBUG too, whatever pool.log_debug says */
 } serve_opts;
 
 /* From the environment: CAMA_X, else OLLAMA_X. Strings live as long as the process. A value that

@@ -44,7 +44,7 @@ void pool_unlock(pool *p)
 
 void pool_log(pool *p, pool_level level, const char *fmt, ...)
 {
-    if (!p->o.log)
+    if (!p->o.log || (level == POOL_DEBUG && !p->o.log_debug))
         return;
     err_info line; /* its text is scrubbed: lines quote files and runners */
     va_list args;
@@ -221,6 +221,8 @@ static cama_err admit(pool *p, pool_task *t, pool_source *source, err_info *err)
     }
     t->slot = slot;
     pool_task_register(p, t);
+    pool_log(p, POOL_DEBUG, "job %llu of %s submitted: %zu bytes, num_ctx %u",
+             (unsigned long long)t->id, slot->source->model.name, t->n_head + t->n_data, t->n_ctx);
     return CAMA_OK;
 }
 
@@ -248,6 +250,8 @@ void pool_cancel(pool *p, pool_job_id id)
 {
     pool_lock(p);
     pool_task *t = pool_task_find(p, id);
+    if (t)
+        pool_log(p, POOL_DEBUG, "job %llu canceled", (unsigned long long)id);
     if (t && t->state == TASK_WAITING) {
         err_info err;
         (void)err_set(&err, CAMA_ERR_CANCELED, "the job was canceled before it began");

@@ -47,6 +47,7 @@ typedef struct pool_opts {
     int64_t keep_alive_ns;    /* 0: unload when idle; POOL_KEEP_DEFAULT: 5 min */
     void (*log)(void *user, pool_level level, const char *line); /* any thread; may be NULL */
     void *user;
+    bool log_debug; /* lines of the level POOL_DEBUG are wanted */
 } pool_opts;
 
 cama_err pool_open(const pool_opts *o, pool **out, err_info *err);

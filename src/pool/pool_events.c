@@ -68,6 +68,9 @@ static void send_job(pool *p, pool_task *t)
         pool_runner_watch(r);
     t->state = TASK_RUNNING;
     pool_tasks_add(&r->tasks, t);
+    pool_log(p, POOL_DEBUG, "job %llu of %s begins after %.3f s, %.3f s of it loading",
+             (unsigned long long)t->id, r->source->model.name,
+             (double)(t->load_ns + t->queue_ns) / 1e9, (double)t->load_ns / 1e9);
     char *head = t->head;
     void *data = t->data;
     t->head = NULL;
@@ -163,9 +166,37 @@ static void note_context(pool_runner *r, int64_t n_ctx)
     r->n_ctx = (uint32_t)n_ctx;
 }
 
+static double ms_in(const wire_frame *f, const char *key)
+{
+    return (double)wire_int(f, key, 0) / 1e6;
+}
+
+/* Figures only: an error's text may quote a template or a request. */
+static void log_end(pool *p, const pool_task *t, const wire_frame *f)
+{
+    const char *name = t->runner->source->model.name;
+    err_info failure;
+    if (!p->o.log_debug)
+        return;
+    if (f->type == WIRE_DONE) {
+        pool_log(
+            p, POOL_DEBUG,
+            "job %llu of %s done (%.16s): prompt %lld tokens, %lld of them cached, %.1f ms; answer "
+            "%lld tokens, %.1f ms",
+            (unsigned long long)t->id, name, wire_str(f, "reason", ""),
+            (long long)wire_int(f, "n_prompt", 0), (long long)wire_int(f, "n_cached", 0),
+            ms_in(f, "prompt_ns"), (long long)wire_int(f, "n_token", 0), ms_in(f, "eval_ns"));
+    } else {
+        wire_get_err(f->head, &failure);
+        pool_log(p, POOL_DEBUG, "job %llu of %s failed: %s", (unsigned long long)t->id, name,
+                 cama_err_text(failure.code));
+    }
+}
+
 static void finish(pool *p, pool_task *t, const wire_frame *f)
 {
     pool_runner *r = t->runner;
+    log_end(p, t, f);
     if (f->type == WIRE_DONE)
         note_context(r, wire_int(f, "n_ctx", 0));
     pool_tasks_remove(&r->tasks, t);

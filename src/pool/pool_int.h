@@ -127,6 +127,7 @@ struct pool_runner {
     pool_figures plan;     /* [lock] */
     char engine[32];       /* [lock] from PLAN */
     uint64_t planned_turn; /* [lock] place in the line for room */
+    bool wait_is_told;     /* [lock] in the log, that it waits there */
     json_value *ready;     /* READY's head, in ready_memory; written before the state is READY */
     arena ready_memory;
     bool weights_in_memory; /* [lock] private memory, not the system's cache of the file */

@@ -144,13 +144,33 @@ static pool_runner *first_planned(const pool *p)
     return found;
 }
 
+static void log_wait(const pool *p, pool_runner *w)
+{
+    uint32_t n = 0;
+    uint64_t taken = 0;
+    if (w->wait_is_told)
+        return;
+    for (const pool_runner *r = p->runners; r; r = r->next) {
+        n += r->holds_memory;
+        taken += r->holds_memory ? r->plan.total : 0;
+    }
+    w->wait_is_told = true;
+    pool_log(w->pool, POOL_DEBUG,
+             "%s waits for room: it needs %.1f MB, %u others of at most %u hold %.1f MB of %.1f",
+             w->source->model.name, (double)w->plan.total / 1e6, n, p->o.max_loaded,
+             (double)taken / 1e6,
+             (double)(p->o.max_bytes ? p->o.max_bytes : w->plan.available) / 1e6);
+}
+
 /* In the order of their plans: a small one must not keep a large one waiting for ever. */
 static void make_room(pool *p)
 {
     pool_runner *w;
     while ((w = first_planned(p))) {
-        if (!fits(p, w) && free_some(p, w->source->model.name))
+        if (!fits(p, w) && free_some(p, w->source->model.name)) {
+            log_wait(p, w);
             return;
+        }
         pool_runner_go(w); /* alone it may refuse: it knows the figures */
     }
 }

@@ -378,8 +378,12 @@ static void detach(pool_runner *r, const err_info *garbage_err, const char *how)
     end_reason(r, garbage_err, how, &reason);
     if (reason.code == CAMA_ERR_RUNNER) {
         const char *said = garbage_err ? garbage_err->text : r->why[0] ? r->why : how;
-        pool_log(p, POOL_ERROR, "runner of %s ended with %zu jobs: %s", r->source->model.name,
-                 r->tasks.n, said);
+        if (r->ready_ns)
+            pool_log(p, POOL_ERROR, "runner of %s ended with %zu jobs: %s", r->source->model.name,
+                     r->tasks.n, said);
+        else
+            pool_log(p, POOL_ERROR, "runner of %s ended before it was loaded, %zu jobs waited: %s",
+                     r->source->model.name, s->waiting.n, said);
         pool_slot_failed(p, s, said);
     }
     if (is_worth_another_try(r, &reason)) {

@@ -1,6 +1,7 @@
 """What happens when a process dies, hangs or runs out of something: a typed error at once, and the next request works."""
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -166,3 +167,32 @@ def test_a_thousand_loads_and_unloads(make_server, tmp_path, cama_bin):
     assert memory_end - memory < 2 << 20, f"{memory} -> {memory_end}"
     assert n_fd_end <= n_fd + 2 and n_thread_end <= n_thread + 2
     assert not server.runners()
+
+
+# ---- what the log tells when it is asked for more ----
+
+def test_debug_log(make_server, model):
+    server = make_server(CAMA_DEBUG="1", CAMA_MAX_LOADED_MODELS="1")
+    server.add_model(model)
+    server.add_model(model, "other", system="Answer in rhymes.")
+    chat = {"model": MODEL, "stream": False, "options": {**GREEDY, "num_predict": 4},
+            "messages": [{"role": "user", "content": "Name a remarkable zucchini."}]}
+    reply = server.post("/api/chat", **chat)
+    server.post("/api/chat", **chat)
+    assert server.request("POST", "/api/generate", {"model": MODEL, "prompt": "zucchini " * 5000, "stream": False, "truncate": False,
+                                                    "options": {"num_ctx": 256}})[0] == 400
+    log = server.log()
+    debug = "".join(line[25:] + "\n" for line in log.splitlines() if line[25:].startswith("debug "))
+    assert re.search(r"head of sha256:[0-9a-f]{64} read: [0-9.]+ ms", debug)
+    assert f"job of {MODEL}: chat, template jinja" in debug
+    assert re.search(rf"job 1 of {MODEL} submitted: \d+ bytes, num_ctx 4096\n", debug)
+    assert re.search(rf"job 1 of {MODEL} begins after [0-9.]+ s, [0-9.]+ s of it loading\n", debug)
+    done = re.findall(rf"job \d of {MODEL} done \((?:length|stop)\): prompt (\d+) tokens, (\d+) of them cached, [0-9.]+ ms; answer 4 tokens", debug)
+    assert done[0] == (str(reply["prompt_eval_count"]), "0") and int(done[1][1]) > 10
+    assert re.search(rf"job 3 of {MODEL} failed: .+\n", debug)
+    assert "zucchini" not in log and "rhymes" not in log and reply["message"]["content"] not in log
+
+
+def test_no_debug_log_unless_asked(own):
+    assert generate(own)[0] == 200
+    assert " debug " not in own.log()

@@ -90,6 +90,7 @@ static void test_how_a_runner_ends_in_its_load(void **state)
         assert_true(pool_unload(rig.pool, "a"));
         rig_wait_list("\"key\"", false);
     }
+    assert_true(rig_logged("runner of a ended before it was loaded, 3 jobs waited: killed by"));
     rig_close();
 }
 

@@ -16,7 +16,9 @@ static bool is_loaded(const char *key)
 static void test_the_least_recently_used_leaves(void **state)
 {
     (void)state;
-    rig_open(&two_at_once);
+    pool_opts o = two_at_once;
+    o.log_debug = true;
+    rig_open(&o);
     rig_model("a", "");
     rig_model("b", "");
     rig_model("c", "");
@@ -28,6 +30,8 @@ static void test_the_least_recently_used_leaves(void **state)
     run("b");
     assert_true(is_loaded("b") && is_loaded("c") && !is_loaded("a"));
     assert_true(rig_logged("b leaves: c needs its room"));
+    assert_true(rig_logged("c waits for room: it needs "));
+    assert_true(rig_logged(", 2 others of at most 2 hold "));
     rig_close();
 }
 
