@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gguf/gguf.h"
+#include "wire/archs.h"
 
 enum {
     MODEL,
@@ -440,6 +440,11 @@ static bool make(create *k, const api_values *v, const model_name *name)
                              .requires = api_text(v->at[REQUIRES]),
                              .info = v->at[INFO]};
     const json_value *config = create_make_config(k, &c);
+    if (k->file && !wire_has_arch(k->file->arch))
+        api_warn(&k->warnings, "architecture_unknown",
+                 "this version of cama cannot run the architecture '%s': the model is kept, and "
+                 "shown, and can be used by a program that knows it",
+                 k->file->arch);
     return config && check_quantize(k, quantize) && take_changes(k, v) &&
            write_model(k, name, config);
 }

@@ -104,6 +104,23 @@ def test_files_that_are_no_set_of_shards(make_server, tiny):
     assert server.request("GET", "/api/tags")[1]["models"] == []
 
 
+def test_an_architecture_that_cannot_run_is_told(make_server, cama_bin, tiny, tmp_path):
+    server = make_server()
+    strange = with_metadata(tiny, {"general.architecture": "zlama"})
+    status, reply = create(server, "strange", {"m.gguf": strange})
+    assert status == 200 and [w["code"] for w in reply["warnings"]] == ["architecture_unknown"], reply
+    assert "'zlama'" in reply["warnings"][0]["text"]
+    assert list(server.stream("/api/create", model="of", **{"from": "strange"}))[-1]["warnings"] == reply["warnings"]
+    assert server.post("/api/show", model="strange")["details"]["family"] == "zlama"
+    status, reply = server.request("POST", "/api/generate", {"model": "strange", **PROMPT})
+    assert status == 400 and "architecture 'zlama' is not one of: llama" in reply["error"]
+    (tmp_path / "m.gguf").write_bytes(strange)
+    (tmp_path / "Modelfile").write_text("FROM m.gguf\n")
+    p = subprocess.run([cama_bin, "create", "typed"], cwd=tmp_path, env=server.environment(), capture_output=True, timeout=60)
+    assert p.returncode == 0 and b"cannot run the architecture 'zlama'" in p.stderr, p.stderr
+    assert "warnings" not in create(server, "fine", {"m.gguf": tiny})[1]
+
+
 def test_a_projector_is_told(make_server, tiny):
     server = make_server()
     projector = with_metadata(tiny, ARCH)
