@@ -165,7 +165,8 @@ OPERATIONS = [fresh, replace, copy, copy_over, delete]
 
 def places(kinds):
     """Every call; of many writes one after the other (a blob that comes in pieces) the first and last two, and each 16th."""
-    return [i for i in range(len(kinds)) if i % 16 == 0 or kinds[max(i - 2, 0):i + 3] != "wwwww"]
+    some = [i for i in range(len(kinds)) if i % 16 == 0 or kinds[max(i - 2, 0):i + 3] != "wwwww"]
+    return some + list(range(len(kinds), len(kinds) + 4))  # an upload may come in more pieces next time, or in fewer
 
 
 class Rig:
@@ -248,7 +249,9 @@ def test_each_write_fails(rig, operation):
             status, reply = operation(rig.server, rig.data)
             _, what = rig.faults.disarm()
             where = f"{what} {at + 1} of {n}, mode {mode}, errno {error}: {status} {reply}"
-            assert what, where
+            if not what:  # there were fewer this time
+                assert status == 200, where
+                continue
             if status != 200:  # what only tidies up may fail unseen
                 assert status in (500, 507) and TEXTS[error] in reply["error"], where
             elif mode == ONCE:
@@ -269,14 +272,18 @@ def test_killed_at_each_write(rig, operation):
     """Before each write, and where it has bytes: in its middle too."""
     after, kinds = rig.measure(operation)
     for at in places(kinds):
-        for mode in (KILL_BEFORE, KILL_HALF) if kinds[at] == "w" else (KILL_BEFORE,):
+        for mode in (KILL_BEFORE, KILL_HALF) if kinds[at:at + 1] == "w" else (KILL_BEFORE,):
             rig.reset()
             rig.faults.arm(mode, at)
-            with pytest.raises((OSError, http.client.HTTPException)):
-                operation(rig.server, rig.data)
+            status = None
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                status, _ = operation(rig.server, rig.data)
             _, what = rig.faults.disarm()
             where = f"{what} {at + 1} of {len(kinds)}, mode {mode}"
-            assert what and rig.server.process.wait(5) == -9, where
+            if not what:  # there were fewer this time
+                assert status == 200, where
+                continue
+            assert status is None and rig.server.process.wait(5) == -9, where
             rig.server.start()
             assert rig.store.temps() == [], where
             rig.settle(operation, after, where)
