@@ -192,6 +192,8 @@ def test_ps_and_stop(box):
     assert len(rows) == 1
     assert re.fullmatch(r"\S+ {4}[0-9a-f]{12}    \d+ MB    100% CPU     4096       59 minutes from now    native {4}",
                         rows[0]), rows
+    assert box("run", "det", "Hi", "--keepalive", "-1s").returncode == 0
+    assert " Forever " in box("ps").out.splitlines()[1]
     name = rows[0].split()[0]
     assert len(box("ps", name[:2]).out.splitlines()) == 2 and len(box("ps", name[:2].upper()).out.splitlines()) == 1
     p = box("stop", name)

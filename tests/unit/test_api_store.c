@@ -232,7 +232,7 @@ static void test_lists(void **state)
                    "\"bytes\":{\"kv\":1},\"remaining_ns\":-1,\"state\":\"ready\",\"running\":2}]");
     rig_call("GET", "/api/ps", "");
     rig_has("{\"models\":[{\"name\":\"m:v1\",\"model\":\"m:v1\",\"size\":9,\"digest\":\"ab\","
-            "\"details\":{\"format\":\"gguf\"},\"expires_at\":\"2");
+            "\"details\":{\"format\":\"gguf\"},\"expires_at\":\"23"); /* for ever: 292 years */
     rig_has("\"size_vram\":0,\"context_length\":512,\"engine\":\"native\",\"device\":\"cpu\","
             "\"state\":\"ready\",\"memory\":{\"kv\":1},\"cama\":{");
 }
