@@ -20,8 +20,9 @@
 
 #define API_OLLAMA_VERSION "0.32.7" /* the level of Ollama's API that is spoken */
 #define API_MAX_BODY (256u << 20)
-#define API_MAX_MESSAGES 65536 /* of a request: a runner prepares its prompts one after the other  \
-                                */
+#define API_MAX_MESSAGES                                                                           \
+    65536 /* of a request: a runner prepares its prompts one after the other                       \
+           */
 
 /* What was read from the heads of model files, by digest, for the next request: bounded. */
 typedef struct api_cache api_cache; /* opaque: the struct is in api_file.c */
@@ -36,7 +37,7 @@ typedef struct api {
     bool strict;    /* CAMA_STRICT=1: what would be a warning is an error */
     void (*log)(void *user, pool_level level, const char *line);
     void *user;
-    bool log_debug; /* lines of the level POOL_DEBUG are wanted */
+    bool log_debug;   /* lines of the level POOL_DEBUG are wanted */
     api_cache *cache; /* NULL: every request reads the head of its file again */
 } api;
 

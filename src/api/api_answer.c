@@ -124,7 +124,8 @@ static void begin(api_answer *a)
     if (a->begun)
         return;
     a->begun = true;
-    api_begin(a->call, 200, a->dialect->stream_type, a->engine);
+    const api_marks marks = {a->engine, a->warnings.codes};
+    api_begin(a->call, 200, a->dialect->stream_type, &marks);
 }
 
 static void on_loaded(api_answer *a, const pool_event *e)
@@ -252,6 +253,7 @@ static void finish(api_answer *a)
 {
     buf body;
     buf_init(&body, API_MAX_REPLY);
+    api_log_warnings(a->call->api, a->model, &a->warnings);
     cama_err e = a->text.fail ? a->text.fail : a->think.fail ? a->think.fail : a->calls.fail;
     if (!e)
         e = a->logprobs.fail;
@@ -268,7 +270,8 @@ static void finish(api_answer *a)
         fail_whole(a, cama_err_status(e), "the answer is past the limit of a reply", false);
     } else {
         a->dialect->whole(a, &body);
-        api_reply_from(a->call, 200, a->dialect->whole_type, a->engine, &body);
+        const api_marks marks = {a->engine, a->warnings.codes};
+        api_reply_from(a->call, 200, a->dialect->whole_type, &marks, &body);
     }
     buf_done(&body);
 }

@@ -142,12 +142,23 @@ bool api_is_gone(api_call *c)
     return gone;
 }
 
-void api_reply_from(api_call *c, int status, const char *content_type, const char *engine,
+/* At most two, those that there are. */
+static size_t put_marks(const api_marks *m, api_header out[2])
+{
+    size_t n = 0;
+    if (m && m->engine && *m->engine)
+        out[n++] = (api_header){"Cama-Engine", m->engine};
+    if (m && m->warnings && *m->warnings)
+        out[n++] = (api_header){"Cama-Warning", m->warnings};
+    return n;
+}
+
+void api_reply_from(api_call *c, int status, const char *content_type, const api_marks *marks,
                     buf *body)
 {
     static const char no_memory[] = "{\"error\":\"out of memory\"}";
-    const api_header header = {"Cama-Engine", engine};
-    const size_t n_header = engine && *engine ? 1 : 0;
+    api_header headers[2];
+    const size_t n_header = put_marks(marks, headers);
     if (api_is_gone(c)) {
         buf_clear(body);
         return;
@@ -156,7 +167,7 @@ void api_reply_from(api_call *c, int status, const char *content_type, const cha
         c->out.reply(c->out.user, cama_err_status(body->fail), API_JSON_UTF8, NULL, 0, no_memory,
                      sizeof no_memory - 1);
     else
-        c->out.reply(c->out.user, status, content_type, &header, n_header,
+        c->out.reply(c->out.user, status, content_type, headers, n_header,
                      body->data ? body->data : "", body->n);
     buf_clear(body);
 }
@@ -191,11 +202,12 @@ void api_fail(api_call *c, int status, const char *fmt, ...)
     fail_text(c, status, text.text);
 }
 
-void api_begin(api_call *c, int status, const char *content_type, const char *engine)
+void api_begin(api_call *c, int status, const char *content_type, const api_marks *marks)
 {
-    const api_header header = {"Cama-Engine", engine};
+    api_header headers[2];
+    const size_t n_header = put_marks(marks, headers);
     if (!api_is_gone(c))
-        c->out.begin(c->out.user, status, content_type, &header, engine && *engine ? 1 : 0);
+        c->out.begin(c->out.user, status, content_type, headers, n_header);
 }
 
 void api_piece(api_call *c, buf *piece)

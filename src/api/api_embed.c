@@ -127,10 +127,13 @@ static void reply(embed *e, bool loaded)
             e->failed = CAMA_ERR_RUNNER; /* it said it was done, and was not */
     }
     put_reply(&w, e, loaded);
-    if (e->failed)
+    if (e->failed) {
         api_fail(e->call, cama_err_status(e->failed), "embedding: %s", cama_err_text(e->failed));
-    else
-        api_reply_from(e->call, 200, API_JSON_UTF8, e->notes->engine, &body);
+    } else {
+        const api_marks marks = {e->notes->engine, e->notes->warnings.codes};
+        api_log_warnings(e->call->api, e->model, &e->notes->warnings);
+        api_reply_from(e->call, 200, API_JSON_UTF8, &marks, &body);
+    }
     buf_done(&body);
 }
 

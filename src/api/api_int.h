@@ -47,16 +47,22 @@ struct api_call {
 
 /* ---- replies: api_call.c ---- */
 
+/* What headers say of a reply: Cama-Engine and Cama-Warning. NULL or "": none. */
+typedef struct api_marks {
+    const char *engine;
+    const char *warnings; /* codes, "prompt_cut, option_unknown" */
+} api_marks;
+
 bool api_is_gone(api_call *c);
 /* The whole reply from body, which it empties; a body that failed to be built becomes a 500. */
 void api_reply(api_call *c, int status, const char *content_type, buf *body);
-/* The same with the engine's name in a header; NULL or "": none. */
-void api_reply_from(api_call *c, int status, const char *content_type, const char *engine,
+/* The same with headers of ours. */
+void api_reply_from(api_call *c, int status, const char *content_type, const api_marks *marks,
                     buf *body);
 void api_reply_empty(api_call *c, int status);
 /* {"error":"text"} */
 void api_fail(api_call *c, int status, const char *fmt, ...) ERR_PRINTF(3, 4);
-void api_begin(api_call *c, int status, const char *content_type, const char *engine);
+void api_begin(api_call *c, int status, const char *content_type, const api_marks *marks);
 void api_piece(api_call *c, buf *piece); /* empties it; one that failed is not sent */
 void api_end(api_call *c);
 /* A job's event brought n bytes; kept: they stay here, so that the job may send more at once. */
@@ -274,10 +280,13 @@ typedef struct api_warnings {
     buf list;
     size_t n;
     char first[ERR_TEXT_BYTES]; /* the text of the first one, for an error instead */
+    char codes[256];            /* each once, for a header */
 } api_warnings;
 
 void api_warn(api_warnings *w, const char *code, const char *fmt, ...) ERR_PRINTF(3, 4);
 void api_warn_json(api_warnings *w, const json_value *head);
+/* What there is, in one line of the log. */
+void api_log_warnings(const api *a, const char *model, const api_warnings *w);
 
 /* Names that nobody knows, and such as have no effect here. whose: "option", "PARAMETER". */
 void api_warn_strangers(api_warnings *w, const json_value *object, const char *whose);

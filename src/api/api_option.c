@@ -4,11 +4,30 @@
 #include "api/api_int.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "wire/options.h"
 
 #define MAX_WARNINGS 64
+
+/* Words of ours only: what comes up the wire goes into a header. */
+static bool is_code(const char *code)
+{
+    for (const char *p = code; *p; p++) {
+        if (*p != '_' && (*p < 'a' || *p > 'z'))
+            return false;
+    }
+    return *code != '\0';
+}
+
+static void note_code(api_warnings *w, const char *code)
+{
+    const size_t n = strlen(w->codes);
+    if (!is_code(code) || strstr(w->codes, code) || n + strlen(code) + 3 > sizeof w->codes)
+        return; /* the list in the body has them all */
+    (void)snprintf(w->codes + n, sizeof w->codes - n, "%s%s", n ? ", " : "", code);
+}
 
 void api_warn(api_warnings *w, const char *code, const char *fmt, ...)
 {
@@ -24,6 +43,7 @@ void api_warn(api_warnings *w, const char *code, const char *fmt, ...)
     api_put_str(&j, "code", code);
     api_put_str(&j, "text", text.text);
     api_close(&j, '}');
+    note_code(w, code);
     if (w->n++ == 0)
         memcpy(w->first, text.text, sizeof w->first);
 }
@@ -34,7 +54,17 @@ void api_warn_json(api_warnings *w, const json_value *head)
         return;
     api_writer j = {.out = &w->list, .comma = w->n > 0};
     api_put_json(&j, NULL, head);
+    note_code(w, api_text(json_get(head, "code")));
     w->n++;
+}
+
+void api_log_warnings(const api *a, const char *model, const api_warnings *w)
+{
+    if (!a->log || w->n == 0 || !w->list.data)
+        return;
+    err_info line; /* cut where a line of the log may end */
+    (void)err_set(&line, CAMA_OK, "%.128s: answered with warnings: %s", model, w->list.data);
+    a->log(a->user, POOL_WARN_LEVEL, line.text);
 }
 
 /* In range of an int64_t, towards zero, as Go's conversion of what JSON brings. */

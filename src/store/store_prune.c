@@ -154,7 +154,9 @@ static cama_err prune_locked(prune *p, err_info *err)
 
 cama_err store_prune(store *s, int64_t min_age_s, store_pruned *out, err_info *err)
 {
-    prune p = {.s = s, .min_age_s = min_age_s, .now_s = (int64_t)time(NULL)};
+    struct timespec now; /* time() may lag behind the clock that files are stamped by */
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    prune p = {.s = s, .min_age_s = min_age_s, .now_s = (int64_t)now.tv_sec};
     (void)pthread_mutex_lock(&s->write_lock);
     const cama_err e = prune_locked(&p, err);
     (void)pthread_mutex_unlock(&s->write_lock);

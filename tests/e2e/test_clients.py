@@ -139,6 +139,23 @@ def test_errors(client):
     assert "num_ctx" in e.value.error
 
 
+def test_warnings_stand_in_body_header_and_log(server):
+    body = {"model": MODEL, "prompt": "The quick brown fox. " * 200, "stream": False,
+            "options": {**SHORT, "num_ctx": 256, "frobnicate": 1}}
+    c, r = server.open("POST", "/api/generate", body)
+    codes = [w["code"] for w in json.loads(r.read())["warnings"]]
+    c.close()
+    assert sorted(codes) == ["option_unknown", "prompt_cut"]
+    assert sorted(r.headers["Cama-Warning"].split(", ")) == sorted(codes)
+    assert r.headers["Cama-Engine"] == "native"
+    c, r = server.open("POST", "/api/generate", {**body, "stream": True})
+    assert sorted(r.headers["Cama-Warning"].split(", ")) == sorted(codes)
+    r.read()
+    c.close()
+    lines = [line for line in server.log().splitlines() if "answered with warnings" in line]
+    assert len(lines) == 2 and "prompt_cut" in lines[0] and "quick brown" not in lines[0]
+
+
 def test_async_client(server):
     import asyncio
 
