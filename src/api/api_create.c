@@ -221,7 +221,7 @@ static bool take_stub(create *k, const char *from)
 static bool take_weights(create *k, const char *digest, const char *from)
 {
     api_file *file = NULL;
-    if (!create_open_gguf(k, digest, &file)) {
+    if (!create_open_gguf(k, digest, &file) || !file) {
         if (k->problem.status == 400) { /* the store's fault, not the request's */
             const api_problem why = k->problem;
             return api_problem_set(&k->problem, 500, "file %s of '%s': %s", digest, from, why.text);

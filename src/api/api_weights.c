@@ -3,6 +3,7 @@
  */
 #include "api/api_int.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +33,8 @@ static void sort_shards(part *parts, size_t n)
 /* What two models share only when all of their files are the same. */
 static const char *make_key(arena *mem, const part *parts, size_t n)
 {
+    for (size_t i = 0; i < n; i++)
+        assert(parts[i].layer);
     if (n == 1)
         return parts[0].layer->digest;
     char *key = arena_take(mem, n * STORE_DIGEST_BYTES);
