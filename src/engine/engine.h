@@ -20,6 +20,8 @@ typedef uint64_t engine_ticket;
 #define ENGINE_MAX_SEQ 4096
 #define ENGINE_SPIN_DEFAULT UINT64_MAX /* of set_threads: as at open */
 
+typedef enum engine_device { ENGINE_ANY_DEVICE, ENGINE_CPU, ENGINE_GPU } engine_device;
+
 typedef struct engine_opts {
     uint32_t n_ctx; /* tokens of one sequence; 0: the model's own, at most 4096 */
     uint32_t n_seq; /* sequences that may run together; >= 1 */
@@ -34,6 +36,8 @@ typedef struct engine_opts {
     kern_form activations; /* KERN_I8 (default) or KERN_F32 */
     uint32_t cpu;          /* kernel tiers allowed; UINT32_MAX: what the machine has */
     uint64_t max_bytes;    /* memory that may be taken; 0: plat_memory_available */
+    engine_device device;
+    bool stock; /* mlx: its own operations even where a kernel of ours would be taken (tests) */
 } engine_opts;
 
 engine_opts engine_opts_init(void);
@@ -117,8 +121,35 @@ typedef struct engine_stat {
     size_t n_room;            /* 0: n_token_free says it all */
     engine_room room[ENGINE_MAX_ROOM];
     char device[96];         /* "cpu: AMD EPYC, 2 threads, avx512-vnni" */
-    const char *activations; /* "int8" or "f32" */
+    const char *activations; /* "int8", "f16" or "f32" */
+    char version[48];        /* of what computes: cama's own, or "MLX 0.32.4" */
+    bool is_gpu;
+    char note[256]; /* what the engine does otherwise than it would: a kernel that failed its test;
+                       "": nothing */
 } engine_stat;
+
+/* How tensors of one role and type are held: for `show`, and for who compares engines. */
+typedef struct engine_form {
+    plan_role role;
+    quant_type type;  /* in the file */
+    const char *form; /* "file blocks", "affine 4-bit g32 f16", "dense f32" */
+    bool exact;       /* the values are those of the file */
+    uint32_t n_tensor;
+    uint64_t n_bytes; /* that it takes in this form */
+} engine_form;
+
+#define ENGINE_MAX_FORM 128
+
+/* What an engine is, without a model. */
+typedef struct engine_about {
+    bool available;
+    char why[256];    /* not available: the reason; else "" or what one should know */
+    char version[48]; /* as of engine_stat */
+    char device[128];
+    char backend[16]; /* "cpu", "metal", "cuda" */
+    bool is_gpu;
+    uint64_t memory_bytes; /* of the device */
+} engine_about;
 
 typedef struct engine_vt {
     const char *name;
@@ -154,10 +185,23 @@ typedef struct engine_vt {
     /* Any thread: a number that grows while a step is computed, to tell a long one from a dead one.
      */
     uint64_t (*progress)(const engine *e);
+    /* Fills out with at most max entries, by role and type; gives how many there are. */
+    size_t (*forms)(const engine *e, engine_form *out, size_t max);
+    /* May open a library and a device: only in a process that may die of it. Never NULL. */
+    void (*about)(engine_about *out);
+    /* Runs the kernels of ours on the device against the reference and appends a report of lines.
+     * CAMA_ERR_UNSUPPORTED: the engine is not available; CAMA_ERR_ENGINE: a kernel failed. */
+    cama_err (*selftest)(engine_device d, buf *out, err_info *err);
 } engine_vt;
 
 extern const engine_vt nat_engine; /* engine/native */
 /* NULL past the end: every engine of this build, stubs included. */
 const engine_vt *engine_at(size_t i);
+
+/* For forms of vt: fn fills form, exact and n_bytes of one tensor; tensors of the plan are told
+ * once each and summed by role and type. */
+typedef void engine_form_fn(const void *user, const plan_tensor *t, engine_form *out);
+size_t engine_list_forms(const plan *p, engine_form_fn *fn, const void *user, engine_form *out,
+                         size_t max);
 
 #endif

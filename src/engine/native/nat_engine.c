@@ -70,6 +70,9 @@ static cama_err set_opts(engine *e, const engine_opts *o, err_info *err)
     e->n_seq_max = 2 * o->n_seq + CACHED_SEQ;
     if (e->n_seq_max > ENGINE_MAX_SEQ)
         e->n_seq_max = ENGINE_MAX_SEQ;
+    if (o->device == ENGINE_GPU)
+        return err_set(err, CAMA_ERR_UNSUPPORTED,
+                       "native: it computes on the cpu, and a gpu was asked for");
     cama_err fail = set_kv(e, err);
     if (!fail)
         fail = check_kv_type(o->k_type, "K", err);
@@ -390,10 +393,38 @@ static void nat_stat(const engine *e, engine_stat *out)
                          .n_kv = e->opts.n_kv,
                          .page_tokens = KV_PAGE_TOKENS,
                          .n_seq_room = (uint32_t)e->n_state, /* each has one of its own */
-                         .activations = e->opts.activations == KERN_I8 ? "int8" : "f32"};
+                         .activations = e->opts.activations == KERN_I8 ? "int8" : "f32",
+                         .version = "cama " CAMA_VERSION};
     put_rooms(e, out);
     (void)snprintf(out->device, sizeof out->device, "cpu: %s, %d thread%s, %s", e->cpu_name,
                    e->n_made, e->n_made == 1 ? "" : "s", e->kern.tier); /* cut when too long */
+}
+
+/* Weights are read where they lie, whatever their type. */
+static void form_of(const void *user, const plan_tensor *t, engine_form *out)
+{
+    (void)user;
+    out->form = "file blocks";
+    out->exact = true;
+    out->n_bytes = t->n_bytes;
+}
+
+static size_t nat_forms(const engine *e, engine_form *out, size_t max)
+{
+    return engine_list_forms(e->plan, form_of, NULL, out, max);
+}
+
+static void nat_about(engine_about *out)
+{
+    char name[64];
+    kern_table k;
+    kern_init(&k, kern_cpu_detect());
+    plat_cpu_name(name, sizeof name);
+    *out = (engine_about){.available = true,
+                          .version = "cama " CAMA_VERSION,
+                          .backend = "cpu",
+                          .memory_bytes = plat_memory_total()};
+    (void)snprintf(out->device, sizeof out->device, "cpu: %s, %s", name, k.tier);
 }
 
 const engine_vt nat_engine = {
@@ -411,4 +442,6 @@ const engine_vt nat_engine = {
     .grow = nat_grow,
     .set_threads = nat_set_threads,
     .progress = nat_progress,
+    .forms = nat_forms,
+    .about = nat_about,
 };

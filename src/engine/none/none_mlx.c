@@ -25,6 +25,15 @@ static void close_none(engine *e)
     (void)e; /* none was ever opened */
 }
 
+static void about(engine_about *out)
+{
+    *out = (engine_about){.why = "this build has no MLX engine"};
+}
+
 /* The rest is never called: nothing opens. */
-const engine_vt none_mlx_engine = {
-    .name = "mlx", .probe = probe, .plan = plan_none, .open = open_none, .close = close_none};
+const engine_vt none_mlx_engine = {.name = "mlx",
+                                   .probe = probe,
+                                   .plan = plan_none,
+                                   .open = open_none,
+                                   .close = close_none,
+                                   .about = about};
