@@ -180,6 +180,75 @@ struct quant_NVFP4 {
     uint8_t qs[32];
 };
 
+/* Affine groups: weight i is s * (code i) + b in f32, codes unsigned. The codes are MLX's: one
+ * stream of bits from the lowest bit of the first byte on. Only those of A4G64 lie as in Q4_K, as
+ * kernels like it: byte j holds weight j in its low nibble and weight 32 + j in its high one. */
+#define QUANT_AFFINE(name, scale, n_byte)                                                          \
+    struct quant_##name {                                                                          \
+        scale s, b;                                                                                \
+        uint8_t qs[n_byte];                                                                        \
+    };
+QUANT_AFFINE(A2G32_F32, float, 8)
+QUANT_AFFINE(A2G32_F16, uint16_t, 8)
+QUANT_AFFINE(A2G32_BF16, uint16_t, 8)
+QUANT_AFFINE(A2G64_F32, float, 16)
+QUANT_AFFINE(A2G64_F16, uint16_t, 16)
+QUANT_AFFINE(A2G64_BF16, uint16_t, 16)
+QUANT_AFFINE(A2G128_F32, float, 32)
+QUANT_AFFINE(A2G128_F16, uint16_t, 32)
+QUANT_AFFINE(A2G128_BF16, uint16_t, 32)
+QUANT_AFFINE(A3G32_F32, float, 12)
+QUANT_AFFINE(A3G32_F16, uint16_t, 12)
+QUANT_AFFINE(A3G32_BF16, uint16_t, 12)
+QUANT_AFFINE(A3G64_F32, float, 24)
+QUANT_AFFINE(A3G64_F16, uint16_t, 24)
+QUANT_AFFINE(A3G64_BF16, uint16_t, 24)
+QUANT_AFFINE(A3G128_F32, float, 48)
+QUANT_AFFINE(A3G128_F16, uint16_t, 48)
+QUANT_AFFINE(A3G128_BF16, uint16_t, 48)
+QUANT_AFFINE(A4G32_F32, float, 16)
+QUANT_AFFINE(A4G32_F16, uint16_t, 16)
+QUANT_AFFINE(A4G32_BF16, uint16_t, 16)
+QUANT_AFFINE(A4G64_F32, float, 32)
+QUANT_AFFINE(A4G64_F16, uint16_t, 32)
+QUANT_AFFINE(A4G64_BF16, uint16_t, 32)
+QUANT_AFFINE(A4G128_F32, float, 64)
+QUANT_AFFINE(A4G128_F16, uint16_t, 64)
+QUANT_AFFINE(A4G128_BF16, uint16_t, 64)
+QUANT_AFFINE(A5G32_F32, float, 20)
+QUANT_AFFINE(A5G32_F16, uint16_t, 20)
+QUANT_AFFINE(A5G32_BF16, uint16_t, 20)
+QUANT_AFFINE(A5G64_F32, float, 40)
+QUANT_AFFINE(A5G64_F16, uint16_t, 40)
+QUANT_AFFINE(A5G64_BF16, uint16_t, 40)
+QUANT_AFFINE(A5G128_F32, float, 80)
+QUANT_AFFINE(A5G128_F16, uint16_t, 80)
+QUANT_AFFINE(A5G128_BF16, uint16_t, 80)
+QUANT_AFFINE(A6G32_F32, float, 24)
+QUANT_AFFINE(A6G32_F16, uint16_t, 24)
+QUANT_AFFINE(A6G32_BF16, uint16_t, 24)
+QUANT_AFFINE(A6G64_F32, float, 48)
+QUANT_AFFINE(A6G64_F16, uint16_t, 48)
+QUANT_AFFINE(A6G64_BF16, uint16_t, 48)
+QUANT_AFFINE(A6G128_F32, float, 96)
+QUANT_AFFINE(A6G128_F16, uint16_t, 96)
+QUANT_AFFINE(A6G128_BF16, uint16_t, 96)
+QUANT_AFFINE(A8G32_F32, float, 32)
+QUANT_AFFINE(A8G32_F16, uint16_t, 32)
+QUANT_AFFINE(A8G32_BF16, uint16_t, 32)
+QUANT_AFFINE(A8G64_F32, float, 64)
+QUANT_AFFINE(A8G64_F16, uint16_t, 64)
+QUANT_AFFINE(A8G64_BF16, uint16_t, 64)
+QUANT_AFFINE(A8G128_F32, float, 128)
+QUANT_AFFINE(A8G128_F16, uint16_t, 128)
+QUANT_AFFINE(A8G128_BF16, uint16_t, 128)
+#undef QUANT_AFFINE
+
+struct quant_MXFP8 {
+    uint8_t e;      /* power of two, biased by 127 */
+    uint8_t qs[32]; /* E4M3 */
+};
+
 #define X(name, id, n, bytes)                                                                      \
     static_assert(sizeof(struct quant_##name) == (bytes), #name " block size");
 #include "quant/formats.def"

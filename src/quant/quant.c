@@ -47,7 +47,7 @@ void quant_deq_F64(const void *block, float *out)
     *out = (float)((const struct quant_F64 *)block)->x;
 }
 
-/* NULL: integers, which have no weights. */
+/* NULL: integers and affine formats. */
 static quant_deq_fn *const deq_table[QUANT_N_TYPE] = {
     [QUANT_F32] = quant_deq_F32,         [QUANT_F16] = quant_deq_F16,
     [QUANT_BF16] = quant_deq_BF16,       [QUANT_F64] = quant_deq_F64,
@@ -64,8 +64,22 @@ static quant_deq_fn *const deq_table[QUANT_N_TYPE] = {
     [QUANT_IQ4_XS] = quant_deq_IQ4_XS,   [QUANT_TQ1_0] = quant_deq_TQ1_0,
     [QUANT_TQ2_0] = quant_deq_TQ2_0,     [QUANT_Q1_0] = quant_deq_Q1_0,
     [QUANT_Q2_0] = quant_deq_Q2_0,       [QUANT_MXFP4] = quant_deq_MXFP4,
-    [QUANT_NVFP4] = quant_deq_NVFP4,
+    [QUANT_NVFP4] = quant_deq_NVFP4,     [QUANT_MXFP8] = quant_deq_MXFP8,
 };
+
+/* The affine formats share one decoder. False: integers, which have no weights. */
+static bool has_floats(quant_type t)
+{
+    return deq_table[t] || quant_affine_info(t, NULL);
+}
+
+static void dequant_block(quant_type t, const void *block, float *out)
+{
+    if (deq_table[t])
+        deq_table[t](block, out);
+    else
+        quant_deq_affine(t, block, out);
+}
 
 static quant_enc_fn *const enc_table[QUANT_N_TYPE] = {
     [QUANT_Q4_0] = quant_enc_Q4_0, [QUANT_Q4_1] = quant_enc_Q4_1, [QUANT_Q5_0] = quant_enc_Q5_0,
@@ -110,24 +124,25 @@ size_t quant_row_bytes(quant_type t, size_t n)
 void quant_dequant(quant_type t, const void *blocks, float *out, size_t n)
 {
     const quant_info *info = &quant_table[t];
-    assert(n % info->block_n == 0 && deq_table[t]);
+    assert(n % info->block_n == 0 && has_floats(t));
     const uint8_t *block = blocks;
     for (size_t i = 0; i < n; i += info->block_n, block += info->block_bytes)
-        deq_table[t](block, out + i);
+        dequant_block(t, block, out + i);
 }
 
 bool quant_all_finite(quant_type t, const void *blocks, size_t n, size_t *out_bad)
 {
     const quant_info *info = &quant_table[t];
     assert(n % info->block_n == 0);
-    if (!deq_table[t])
+    if (!has_floats(t))
         return true;
     float x[256];
     const uint8_t *block = blocks;
     for (size_t i = 0; i < n; i += info->block_n, block += info->block_bytes) {
-        deq_table[t](block, x);
+        dequant_block(t, block, x);
         /* the exponent byte 255 means NaN, which our decoder, like ggml's, reads as 2^128 */
-        bool fine = t != QUANT_MXFP4 || ((const struct quant_MXFP4 *)block)->e != 255;
+        bool fine = (t != QUANT_MXFP4 && t != QUANT_MXFP8) || block[0] != 255;
+        fine = fine && (!quant_affine_info(t, NULL) || quant_affine_is_finite(t, block));
         for (uint32_t j = 0; j < info->block_n; j++)
             fine = fine && isfinite(x[j]);
         if (!fine) {

@@ -55,4 +55,34 @@ bool quant_all_finite(quant_type t, const void *blocks, size_t n, size_t *out_ba
  * counts as 0, and values past what the largest half as scale can reach become that. */
 cama_err quant_quantize(quant_type t, const float *in, void *blocks, size_t n, err_info *err);
 
+/* ---- the affine formats: groups with a scale and a bias, as MLX has them ----
+ *
+ * weight = scale * code + bias, in f32, the product rounded before the sum (it is exact where
+ * scales are halves); codes are unsigned. A block is one group. MLX keeps the three parts of a
+ * tensor apart: words of packed codes, scales, biases; the functions below go between the two, and
+ * change no value. */
+typedef struct quant_affine {
+    uint32_t bits;        /* 2 3 4 5 6 8 */
+    uint32_t group;       /* 32 64 128: weights a block */
+    quant_type scale;     /* QUANT_F32, F16 or BF16: how scale and bias are stored */
+    uint32_t scale_bytes; /* 4 or 2; the bias takes as many */
+    uint32_t code_bytes;  /* group * bits / 8, in MLX's tensor and in the block */
+} quant_affine;
+
+/* False, and *out untouched: t is none of them. out may be NULL. */
+bool quant_affine_info(quant_type t, quant_affine *out);
+/* QUANT_N_TYPE: there is no such form. */
+quant_type quant_affine_type(uint32_t bits, uint32_t group, quant_type scale);
+
+/* n_block blocks from MLX's parts and back; scales and biases [n_block] of the scale's type, codes
+ * [n_block * code_bytes], none of them aligned. */
+void quant_affine_pack(quant_type t, size_t n_block, const void *codes, const void *scales,
+                       const void *biases, void *blocks);
+void quant_affine_unpack(quant_type t, size_t n_block, const void *blocks, void *out_codes,
+                         void *out_scales, void *out_biases);
+
+#define QUANT_FORM_TEXT 64
+/* What people call the format, into out: "affine 4-bit in groups of 64", else its name. */
+void quant_form_text(quant_type t, char out[QUANT_FORM_TEXT]);
+
 #endif

@@ -26,6 +26,12 @@ quant_deq_fn quant_deq_IQ4_XS;
 quant_deq_fn quant_deq_TQ1_0, quant_deq_TQ2_0, quant_deq_Q1_0, quant_deq_Q2_0;
 quant_deq_fn quant_deq_MXFP4, quant_deq_NVFP4;
 
+/* quant_affine.c */
+quant_deq_fn quant_deq_MXFP8;
+void quant_deq_affine(quant_type t, const void *block, float *out);
+/* Scale and bias, whatever the codes say of them. */
+bool quant_affine_is_finite(quant_type t, const void *block);
+
 /* One block from block_n finite floats (quant_legacy.c). */
 typedef void quant_enc_fn(const float *x, void *block);
 

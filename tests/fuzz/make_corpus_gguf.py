@@ -71,7 +71,7 @@ def main():
         write("gguf_open", name, data)
     rng = random.Random(1)
     with open(os.path.join(HERE, "../../src/quant/formats.def")) as f:
-        rows = re.findall(r"^X\((\w+), \d+, (\d+), (\d+)\)", f.read(), re.M)
+        rows = re.findall(r"^X\((\w+), \w+, (\d+), (\d+)\)", f.read(), re.M)
     for i, (name, n, size) in enumerate(rows):
         count = 2 if int(n) > 1 else 32
         write("quant_dequant", name, bytes([i]) + rng.randbytes(count * int(size)))
