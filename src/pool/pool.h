@@ -4,9 +4,16 @@
  *                        no: queue, plan, evict, spawn, LOAD, START, READY
  *
  * A runner is a child process that holds one set of weights on one engine; it is keyed by
- * pool_model.key (weights + projector + engine + device), never by a model's name. When it dies,
- * hangs or talks nonsense, its jobs end at once with CAMA_ERR_RUNNER and the next job gets a new
- * one.
+ * pool_model.key (weights + projector + engine + device as asked for), never by a model's name.
+ * When it dies, hangs or talks nonsense, its jobs end at once with CAMA_ERR_RUNNER and the next job
+ * gets a new one.
+ *
+ * Fallback: where another engine may be able to take the model, jobs that have sent nothing yet do
+ * not end: they are tried once more on the same engine, then on the other one, with a warning
+ * `engine_fallback`. An engine that failed so is remembered for this model (src/hist), and whoever
+ * leaves the choice to the pool gets the other one from then on, until pool_engines_reset. A
+ * runner's refusal that is a matter of the engine (it cannot run the model, it is not there, it
+ * failed) falls back too; one for want of memory only where the engine was not asked for by name.
  *
  * Memory: a runner plans before it loads. When its plan does not fit beside the others, those that
  * are idle go, least recently used first; when none is idle the job waits for one; when it would
@@ -48,6 +55,9 @@ typedef struct pool_opts {
     void (*log)(void *user, pool_level level, const char *line); /* any thread; may be NULL */
     void *user;
     bool log_debug; /* lines of the level POOL_DEBUG are wanted */
+    const char
+        *data_dir; /* folder of cama.db, what is remembered; NULL: nothing outlives the pool */
+    bool strict;   /* no fallback: CAMA_ERR_ENGINE names engine and reason instead */
 } pool_opts;
 
 cama_err pool_open(const pool_opts *o, pool **out, err_info *err);
@@ -58,24 +68,28 @@ void pool_close(pool *p);
 
 /* What to run. Everything is copied. */
 typedef struct pool_model {
-    const char *key;          /* equal keys share a runner */
+    const char *key;          /* equal keys share a runner: engine and device belong to it */
     const char *name;         /* as ps shows it: of the tag that loaded it */
     const char *digest;       /* of its manifest, hex */
     const char *const *paths; /* of the weights: one, or all files of a split GGUF */
     size_t n_path;
     const char *projector; /* path; NULL: none */
-    const char *engine;    /* NULL: the one that fits best */
+    const char *engine;    /* "native", "mlx"; NULL, "" or "auto": the one that fits best */
+    const char *device;    /* "cpu", "gpu"; NULL or "": any */
     const char *details;   /* JSON object for ps; NULL: {} */
 } pool_model;
 
 typedef enum pool_event_type {
-    POOL_LOADED, /* once, before the job begins: head is the runner's READY, load_ns its cost */
+    POOL_LOADED, /* before the job begins: head is the runner's READY, load_ns its cost. It comes
+                    again when the runner died before it sent anything and another one has the job:
+                    forget what the first one said */
     POOL_TEXT,   /* data is UTF-8; head may hold logprobs */
     POOL_THINK,
     POOL_CALLS,
     POOL_TOKENS,  /* data is i32 ids */
     POOL_VECTOR,  /* data is f32 */
-    POOL_WARNING, /* head: {"code","text",..} */
+    POOL_WARNING, /* head: {"code","text",..}; `engine_fallback` has "from","to","reason" too and
+                     comes behind LOADED, for every job of a runner that stands in for another */
     POOL_DONE,    /* last: head as in docs/wire.md; of a job that only loads: {"reason":"load"} */
     POOL_FAIL     /* last: err */
 } pool_event_type;
@@ -125,10 +139,24 @@ bool pool_unload(pool *p, const char *key);
 bool pool_keep(pool *p, const char *key, int64_t keep_alive_ns);
 
 /* Appends a JSON array, longest remaining first, an object each: name, digest, key, details,
- * engine, device, activations, kv_type, weights, sandbox, pid, n_ctx, size, bytes {weights, kv,
- * scratch, available}, running, waiting, state ("loading", "ready", "leaving"), remaining_ns (-1:
- * for ever), restarts. running: jobs that the runner holds; waiting: those in the queue here;
- * n_ctx: the largest that a job had. */
+ * engine, engine_version, device, is_gpu, activations, kv_type, weights, sandbox, exact, forms (as
+ * in READY, docs/wire.md), why (why this engine), note (what it does otherwise; ""), fallback (the
+ * text of `engine_fallback`; "": none), pid, n_ctx, size, bytes {weights, kv, scratch, available},
+ * running, waiting, state ("loading", "ready", "leaving"), remaining_ns (-1: for ever), restarts.
+ * running: jobs that the runner holds; waiting: those in the queue here; n_ctx: the largest that a
+ * job had. */
 cama_err pool_list(pool *p, buf *out, err_info *err);
+
+/* Appends {"engines":[{"name","available","why","version","device","backend","is_gpu","memory",
+ * "in_use"}..],"failures":[{"engine","build","digest","model","reason","time"}..],"state"}: every
+ * engine of this build, in_use being the runners that compute on it now, and what is remembered of
+ * engines that failed on a model (time: RFC 3339, UTC; newest first). Engines are asked by a
+ * process of their own, which may die of it (`why` then says how), and the answer is kept for a
+ * minute or until a runner says otherwise. Waits at most wait_ms for it (12000 is always enough; 0:
+ * never): state is "known", or "asking", and then engines are those of the last answer, or none. */
+cama_err pool_engines(pool *p, uint32_t wait_ms, buf *out, err_info *err);
+/* Forgets what is remembered of engines that failed on the model of this manifest digest (hex);
+ * NULL: on any. The next load chooses anew. *out_n: how many were forgotten. */
+cama_err pool_engines_reset(pool *p, const char *digest, size_t *out_n, err_info *err);
 
 #endif
