@@ -1,0 +1,39 @@
+# The second engine's plugin, libcama_mlx: C++ around the MLX library that CAMA_MLX_ROOT holds, a
+# folder with include/mlx and lib/ (./dev engine-mlx finds or brings one). The program looks for the
+# plugin beside itself, then in ../lib/cama, so that a build without MLX is a whole program.
+set(CAMA_MLX_ROOT "" CACHE PATH "Folder with include/mlx and lib/libmlx of the MLX library")
+if(NOT CAMA_MLX_ROOT)
+    message(STATUS "engine mlx left out: CAMA_MLX_ROOT is not set (./dev engine-mlx sets it)")
+    return()
+endif()
+if(NOT EXISTS ${CAMA_MLX_ROOT}/include/mlx/mlx.h)
+    message(FATAL_ERROR "CAMA_MLX_ROOT: no ${CAMA_MLX_ROOT}/include/mlx/mlx.h")
+endif()
+find_library(CAMA_MLX_LIBRARY mlx PATHS ${CAMA_MLX_ROOT}/lib NO_DEFAULT_PATH NO_CACHE)
+if(NOT CAMA_MLX_LIBRARY)
+    message(FATAL_ERROR "CAMA_MLX_ROOT: no libmlx in ${CAMA_MLX_ROOT}/lib")
+endif()
+enable_language(CXX)
+set(CAMA_MLX ON)
+
+# cama_mlx_plugin NAME: as built for users; a test builds one that lies about its headers.
+function(cama_mlx_plugin name)
+    file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/engine/mlx/bridge/*.cc)
+    add_library(${name} MODULE ${files})
+    set_target_properties(${name} PROPERTIES CXX_STANDARD 20 CXX_STANDARD_REQUIRED ON
+        CXX_EXTENSIONS OFF CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
+        OUTPUT_NAME ${name} PREFIX lib SUFFIX ${CMAKE_SHARED_LIBRARY_SUFFIX}
+        BUILD_RPATH ${CAMA_MLX_ROOT}/lib INSTALL_RPATH ${CAMA_MLX_ROOT}/lib)
+    target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src)
+    target_include_directories(${name} SYSTEM PRIVATE ${CAMA_MLX_ROOT}/include)
+    target_compile_options(${name} PRIVATE -O2 -Wall -Wextra -Wshadow -Wundef
+        $<$<BOOL:${CAMA_WERROR}>:-Werror>)
+    target_link_libraries(${name} PRIVATE ${CAMA_MLX_LIBRARY})
+    if(NOT APPLE)
+        target_link_options(${name} PRIVATE -Wl,--no-undefined)
+    endif()
+endfunction()
+
+cama_mlx_plugin(cama_mlx)
+install(TARGETS cama_mlx DESTINATION lib/cama)
+message(STATUS "engine mlx: ${CAMA_MLX_LIBRARY}")
