@@ -21,7 +21,7 @@ typedef struct tiling {
 } tiling;
 
 typedef struct item {
-    const nat_seq_run *run;
+    const engine_run *run;
     size_t row, n_row;  /* in the batch */
     size_t head;        /* KV head */
     size_t q0, n_query; /* queries of its group */
@@ -38,7 +38,7 @@ static void chain_head(const engine *e, const nat_chain *c, size_t row, size_t h
         nat_apply(e, &c->link[i], row, out);
 }
 
-static void store_head(engine *e, const nat_attend *a, const nat_seq_run *run, size_t row,
+static void store_head(engine *e, const nat_attend *a, const engine_run *run, size_t row,
                        size_t head, float *tmp)
 {
     const nat_place *at = &a->at;
@@ -56,18 +56,18 @@ static void store_head(engine *e, const nat_attend *a, const nat_seq_run *run, s
 }
 
 /* The run that a row belongs to. */
-static const nat_seq_run *run_of(const engine *e, size_t row)
+static const engine_run *run_of(const engine *e, size_t row)
 {
     size_t lo = 0;
-    size_t hi = e->n_run;
+    size_t hi = e->step.n_run;
     while (hi - lo > 1) {
         const size_t mid = (lo + hi) / 2;
-        if (e->run[mid].row0 <= row)
+        if (e->step.run[mid].row0 <= row)
             lo = mid;
         else
             hi = mid;
     }
-    return &e->run[lo];
+    return &e->step.run[lo];
 }
 
 /* Stores all rows, and puts the queries where attention will read them. */
@@ -75,9 +75,9 @@ void nat_run_store(engine *e, const nat_op *op, int t)
 {
     const nat_attend *a = op->u.att;
     size_t from, to;
-    nat_share(e, e->n_row[NAT_IN], t, &from, &to);
+    nat_share(e, e->step.n_row[ENGINE_IN], t, &from, &to);
     for (size_t row = from; row < to; row++) {
-        const nat_seq_run *run = run_of(e, row);
+        const engine_run *run = run_of(e, row);
         for (size_t h = 0; a->stores && h < a->at.n_head; h++)
             store_head(e, a, run, row, h, e->thread[t].head);
         for (size_t h = 0; a->par && a->q.n && h < a->par->n_head; h++)
@@ -134,7 +134,7 @@ static void seen_tokens(const walk *w, size_t row, size_t n, size_t *lo, size_t 
 
 /* Rows that share a walk over the pages: as many as their queries, and the unmerged spans of them,
  * have room. */
-static tiling tile_run(const walk *w, const nat_seq_run *run)
+static tiling tile_run(const walk *w, const engine_run *run)
 {
     size_t lo, hi;
     seen_tokens(w, run->row0, run->n, &lo, &hi);
@@ -155,7 +155,7 @@ static size_t n_items(const walk *w, const tiling *s)
     return s->n_block * w->a->par->n_kv_head * s->n_part;
 }
 
-static item item_at(const walk *w, const nat_seq_run *run, const tiling *s, size_t i)
+static item item_at(const walk *w, const engine_run *run, const tiling *s, size_t i)
 {
     const size_t n_head = w->a->par->n_kv_head;
     item it = {.run = run, .span0 = s->span0, .n_span = s->n_span};
@@ -284,14 +284,14 @@ static void whole_item(const walk *w, const item *it)
     merge_item(w, it, &p);
 }
 
-static size_t part_floats(const walk *w, const nat_seq_run *run, const tiling *s)
+static size_t part_floats(const walk *w, const engine_run *run, const tiling *s)
 {
     return run->n * w->a->par->n_head * s->n_span * (w->a->par->dim_v + 2);
 }
 
 /* Few items and long contexts: the spans of an item go to different threads, into shared memory;
  * when all have met, they are merged. */
-static void split_run(walk *w, const nat_seq_run *run, const tiling *s, float *mem, bool merge)
+static void split_run(walk *w, const engine_run *run, const tiling *s, float *mem, bool merge)
 {
     const parts all = parts_in(mem, run->n * w->a->par->n_head, s->n_span);
     size_t done = 0;
@@ -318,13 +318,13 @@ static void choose_way(walk *w)
     size_t n_item = 0;
     size_t n_span = 0;
     size_t n_float = 0;
-    w->fused = w->a->stores && e->n_row[NAT_IN] <= NAT_FEW_ROWS;
-    for (size_t i = 0; i < e->n_run; i++) {
-        const tiling s = tile_run(w, &e->run[i]);
+    w->fused = w->a->stores && e->step.n_row[ENGINE_IN] <= NAT_FEW_ROWS;
+    for (size_t i = 0; i < e->step.n_run; i++) {
+        const tiling s = tile_run(w, &e->step.run[i]);
         w->fused = w->fused && s.n_block == 1 && s.n_part == 1;
         n_item += n_items(w, &s);
         n_span = s.n_span > n_span ? s.n_span : n_span;
-        n_float += part_floats(w, &e->run[i], &s);
+        n_float += part_floats(w, &e->step.run[i], &s);
     }
     const bool enough = n_item > 4 * (size_t)e->n_thread; /* to share without cutting them */
     w->split = e->n_thread > 1 && n_span > 1 && !enough && n_float <= e->part_floats;
@@ -334,8 +334,8 @@ static void walk_runs(walk *w, bool merge)
 {
     float *mem = w->e->part;
     w->turn = 0;
-    for (size_t r = 0; r < w->e->n_run; r++) {
-        const nat_seq_run *run = &w->e->run[r];
+    for (size_t r = 0; r < w->e->step.n_run; r++) {
+        const engine_run *run = &w->e->step.run[r];
         const tiling s = tile_run(w, run);
         if (w->split) {
             split_run(w, run, &s, mem, merge);
@@ -356,7 +356,7 @@ void nat_run_attend(engine *e, const nat_op *op, int t)
     const nat_attend *a = op->u.att;
     walk w = {.e = e, .a = a, .t = t, .group = a->par->n_head / a->par->n_kv_head};
     const bool is_read =
-        a->need & e->wanted; /* the last block's only when something is asked for */
+        a->need & e->step.wanted; /* the last block's only when something is asked for */
     if (is_read)
         choose_way(&w);
     if (!w.fused && (a->stores || a->q.n)) {

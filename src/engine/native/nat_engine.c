@@ -235,7 +235,7 @@ static void run_step(void *arg, int t, int n_thread)
     nat_rope_tables(e, t);
     for (size_t i = 0; i < e->n_op; i++) {
         const nat_op *op = &e->ops[i];
-        if (!(op->need & e->wanted) || e->n_row[op->domain] == 0)
+        if (!(op->need & e->step.wanted) || e->step.n_row[op->domain] == 0)
             continue;
         op->run(e, op, t);
         nat_meet(e, t);
@@ -246,7 +246,7 @@ static void run_step(void *arg, int t, int n_thread)
 
 static void put_out_row(engine *e, size_t i, size_t row, engine_out *out)
 {
-    const uint32_t flags = e->row[row].flags;
+    const uint32_t flags = e->step.row[row].flags;
     const int32_t logits = e->out_node[PLAN_OUT_LOGITS];
     if (flags & ENGINE_LOGITS)
         out->logits = nat_row(e, logits, i);
@@ -258,7 +258,7 @@ static void put_out_row(engine *e, size_t i, size_t row, engine_out *out)
         out->logsumexp = e->lse[i];
     }
     if (flags & (ENGINE_LOGITS | ENGINE_CANDIDATES))
-        e->prev[e->row[row].seq] = e->best[i];
+        e->prev[e->step.row[row].seq] = e->best[i];
 }
 
 /* An entry for each row with flags, in row order. */
@@ -268,16 +268,16 @@ static void put_outputs(engine *e)
     size_t i_out = 0;
     size_t i_seq = 0;
     o->n = 0;
-    for (size_t i = 0; i < e->n_run; i++)
-        e->prev[e->run[i].seq] = -1;
-    for (size_t row = 0; row < e->n_row[NAT_IN]; row++) {
-        if (!e->row[row].flags)
+    for (size_t i = 0; i < e->step.n_run; i++)
+        e->prev[e->step.run[i].seq] = -1;
+    for (size_t row = 0; row < e->step.n_row[ENGINE_IN]; row++) {
+        if (!e->step.row[row].flags)
             continue;
         engine_out *out = &o->out[o->n++];
-        *out = (engine_out){.row = row, .seq = e->row[row].seq};
-        if (i_out < e->n_row[NAT_OUT] && e->out_row[i_out] == row)
+        *out = (engine_out){.row = row, .seq = e->step.row[row].seq};
+        if (i_out < e->step.n_row[ENGINE_OUT] && e->step.out_row[i_out] == row)
             put_out_row(e, i_out++, row, out);
-        if (i_seq < e->n_row[NAT_SEQ] && e->seq_row[i_seq] == row)
+        if (i_seq < e->step.n_row[ENGINE_SEQ] && e->step.seq_row[i_seq] == row)
             out->pooled = nat_row(e, e->out_node[PLAN_OUT_POOLED], i_seq++);
     }
 }
@@ -289,7 +289,7 @@ static void give_back(engine *e)
     const int32_t node = e->out_node[PLAN_OUT_LOGITS];
     const size_t keep = (size_t)e->opts.n_seq + 1;
     nat_outputs *o = e->outs_now;
-    const size_t n = e->n_row[NAT_OUT] > keep ? e->n_row[NAT_OUT] : keep;
+    const size_t n = e->step.n_row[ENGINE_OUT] > keep ? e->step.n_row[ENGINE_OUT] : keep;
     if (node >= 0 && o->n_touched > n)
         pages_drop(nat_row(e, node, n), (o->n_touched - n) * e->value[node].ld * sizeof(float));
     o->n_touched = n;
@@ -307,8 +307,8 @@ static cama_err nat_submit(engine *e, const engine_batch *b, engine_ticket *out,
     e->embeds = b->embeds;
     give_back(e);
     workers_run(e->pool, run_step, e);
-    for (size_t i = 0; i < e->n_run; i++)
-        kv_settle(e->kv, e->run[i].seq);
+    for (size_t i = 0; i < e->step.n_run; i++)
+        kv_settle(e->kv, e->step.run[i].seq);
     put_outputs(e);
     e->outs_now->ticket = e->ticket;
     e->batch = NULL; /* the caller's, and so are the embeddings */

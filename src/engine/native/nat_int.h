@@ -12,7 +12,7 @@
 
 #include "base/arena.h"
 #include "base/workers.h"
-#include "engine/engine.h"
+#include "engine/rows.h"
 #include "kv/kv.h"
 
 #define NAT_ALIGN 64
@@ -32,13 +32,10 @@ typedef struct nat_weight {
     plan_role role;
 } nat_weight;
 
-/* Which rows a value has: all of the batch, those that asked for an output, one a sequence. */
-typedef enum nat_domain { NAT_IN, NAT_OUT, NAT_SEQ, NAT_N_DOMAIN } nat_domain;
-
 typedef struct nat_value {
     size_t ld;     /* floats from row to row */
     size_t offset; /* floats into scratch */
-    nat_domain domain;
+    engine_domain domain;
     int32_t alias;       /* node whose place it takes over, or -1 */
     int32_t first, last; /* ops between which it lives */
     bool placed;
@@ -98,7 +95,7 @@ typedef struct nat_attend {
     nat_chain q, k, v;
     nat_place at;
     const float *sinks;
-    uint32_t need; /* NAT_NEED_ bits of what reads its value */
+    uint32_t need; /* ENGINE_NEED_ bits of what reads its value */
     int mask;
     int32_t q_out, out;
 } nat_attend;
@@ -122,18 +119,12 @@ typedef struct nat_moe {
 typedef struct nat_op nat_op;
 typedef void nat_op_fn(engine *e, const nat_op *op, int t);
 
-/* Bits of nat_op.need: for whose sake it runs. */
-#define NAT_NEED_LOGITS 0x1u
-#define NAT_NEED_HIDDEN 0x2u
-#define NAT_NEED_POOLED 0x4u
-#define NAT_NEED_ALWAYS 0x8u /* leaves something in the KV */
-
 struct nat_op {
     nat_op_fn *run;
     const plan_node *node; /* the last one of those it stands for */
     int32_t id;            /* that node's index */
-    nat_domain domain;
-    uint32_t need;
+    engine_domain domain;
+    uint32_t need; /* ENGINE_NEED_ bits: for whose sake it runs */
     union {
         nat_linears *lin;
         nat_attend *att;
@@ -154,13 +145,6 @@ typedef struct nat_mask {
     size_t window;
     int32_t *lo, *hi; /* [n_batch], of this step */
 } nat_mask;
-
-/* A run of rows of one sequence. */
-typedef struct nat_seq_run {
-    int32_t seq;
-    size_t row0, n;
-    int32_t pos0; /* place of its first row in the sequence */
-} nat_seq_run;
 
 /* A thread's own memory. */
 typedef struct nat_thread {
@@ -258,17 +242,10 @@ struct engine {
     float **val[2]; /* [n_node], for even and odd steps */
 
     /* the step */
-    engine_row *row;  /* [n_batch], PREV resolved */
-    int32_t *index;   /* [n_batch] place in the sequence */
-    nat_seq_run *run; /* [n_batch] */
+    engine_step step; /* arrays of [n_batch] */
     kv_need *kv_need; /* [n_batch] */
-    size_t n_run;
-    size_t *out_row; /* [n_batch] row of each OUT row */
-    size_t *seq_row; /* [n_batch] row of each SEQ row */
-    int32_t *best;   /* [n_batch] greedy choice of each OUT row */
-    int32_t *prev;   /* [n_seq_max] greedy choice of the last output, -1: none */
-    size_t n_row[NAT_N_DOMAIN];
-    uint32_t wanted; /* NAT_NEED_ bits */
+    int32_t *best;    /* [n_batch] greedy choice of each OUT row */
+    int32_t *prev;    /* [n_seq_max] greedy choice of the last output, -1: none */
     const float *embeds;
     float **at; /* val of this step */
     const engine_batch *batch;

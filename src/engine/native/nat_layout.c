@@ -132,9 +132,10 @@ static void add_size(engine *e, const nat_value *v)
         (size_t)e->opts.n_seq + 1 < e->opts.n_batch ? (size_t)e->opts.n_seq + 1 : e->opts.n_batch;
     if (end > e->size.scratch_floats)
         e->size.scratch_floats = end;
-    if (v->domain == NAT_IN && end > e->size.scratch_used)
+    if (v->domain == ENGINE_IN && end > e->size.scratch_used)
         e->size.scratch_used = end;
-    if (v->domain != NAT_IN) /* a usual step has an output a sequence: few rows are ever touched */
+    if (v->domain !=
+        ENGINE_IN) /* a usual step has an output a sequence: few rows are ever touched */
         e->size.out_floats += n_out * v->ld * (v->output ? 2 : 1);
 }
 
@@ -151,7 +152,7 @@ cama_err nat_layout(engine *e, err_info *err)
             const int32_t id = p->node_order[i];
             nat_value *v = &e->value[id];
             v->ld = nat_up(p->nodes[id].n_col, NAT_ALIGN / sizeof(float));
-            if (v->alias >= 0 || (v->domain != NAT_IN) != pass || !needs_place(e, id))
+            if (v->alias >= 0 || (v->domain != ENGINE_IN) != pass || !needs_place(e, id))
                 continue;
             place(e, v, busy);
             add_size(e, v);

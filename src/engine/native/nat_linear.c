@@ -29,7 +29,7 @@ static void own_acts(engine *e, const nat_op *op, int t, acts_pair *out)
 {
     const nat_linears *l = op->u.lin;
     const nat_thread *own = &e->thread[t];
-    const size_t n_row = e->n_row[op->domain];
+    const size_t n_row = e->step.n_row[op->domain];
     const float *x = e->at[l->in];
     size_t ld = e->value[l->in].ld;
     if (l->norm) {
@@ -50,7 +50,7 @@ static void own_acts(engine *e, const nat_op *op, int t, acts_pair *out)
 static void shared_acts(engine *e, const nat_op *op, int t, acts_pair *out)
 {
     const nat_linears *l = op->u.lin;
-    const size_t n_row = e->n_row[op->domain];
+    const size_t n_row = e->step.n_row[op->domain];
     const size_t step = e->kern.row_step ? e->kern.row_step : 1;
     const int32_t src = l->norm ? l->norm_out : l->in;
     size_t from, to;
@@ -80,7 +80,7 @@ static void copy_residual(engine *e, const nat_linears *l, size_t n_row, size_t 
 void nat_run_linears(engine *e, const nat_op *op, int t)
 {
     const nat_linears *l = op->u.lin;
-    const size_t n_row = e->n_row[op->domain];
+    const size_t n_row = e->step.n_row[op->domain];
     acts_pair acts;
     if (n_row <= KERN_GEMV_MAX)
         own_acts(e, op, t, &acts);

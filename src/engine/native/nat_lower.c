@@ -480,9 +480,9 @@ static cama_err note_prim(lowering *l, nat_op *op)
     } else if (n->op == PLAN_OUTPUT) {
         e->out_node[n->par.output.kind] = n->in[0];
     } else if (n->op == PLAN_POOL) {
-        if (e->pools || op->domain != NAT_SEQ || n->n_col != e->plan->n_embd)
+        if (e->pools || op->domain != ENGINE_SEQ || n->n_col != e->plan->n_embd)
             return err_set(l->err, CAMA_ERR_UNSUPPORTED, "native: a plan pools once, over n_embd");
-        op->domain = NAT_IN; /* it remembers rows of sequences that ask for nothing yet */
+        op->domain = ENGINE_IN; /* it remembers rows of sequences that ask for nothing yet */
         e->pools = true;
         e->pool_kind = n->par.pool.kind;
     }
@@ -525,20 +525,20 @@ static void set_domains(engine *e)
         const plan_node *n = &e->plan->nodes[e->plan->node_order[i]];
         nat_value *v = &e->value[e->plan->node_order[i]];
         v->alias = -1;
-        v->domain = n->in[0] >= 0 ? e->value[n->in[0]].domain : NAT_IN;
+        v->domain = n->in[0] >= 0 ? e->value[n->in[0]].domain : ENGINE_IN;
         if (n->op == PLAN_SELECT)
-            v->domain = NAT_OUT;
+            v->domain = ENGINE_OUT;
         if (n->op == PLAN_POOL)
-            v->domain = NAT_SEQ;
+            v->domain = ENGINE_SEQ;
     }
 }
 
 /* For whose sake each op runs: the outputs' needs, walked back to what they read. */
 static void set_needs(engine *e)
 {
-    static const uint32_t of_output[] = {[PLAN_OUT_LOGITS] = NAT_NEED_LOGITS,
-                                         [PLAN_OUT_HIDDEN] = NAT_NEED_HIDDEN,
-                                         [PLAN_OUT_POOLED] = NAT_NEED_POOLED};
+    static const uint32_t of_output[] = {[PLAN_OUT_LOGITS] = ENGINE_NEED_LOGITS,
+                                         [PLAN_OUT_HIDDEN] = ENGINE_NEED_HIDDEN,
+                                         [PLAN_OUT_POOLED] = ENGINE_NEED_POOLED};
     const plan *p = e->plan;
     for (size_t i = p->n_node; i-- > 0;) {
         const int32_t id = p->node_order[i];
@@ -550,7 +550,7 @@ static void set_needs(engine *e)
             op->need |= of_output[n->par.output.kind];
         if (n->op == PLAN_KV_STORE || n->op == PLAN_CONV || n->op == PLAN_DELTA ||
             n->op == PLAN_POOL)
-            op->need |= NAT_NEED_ALWAYS;
+            op->need |= ENGINE_NEED_ALWAYS;
         for (int k = 0; k < PLAN_MAX_IN; k++)
             if (n->in[k] >= 0)
                 e->ops[e->node_op[n->in[k]]].need |= op->need;

@@ -76,12 +76,12 @@ static void carve_moe(engine *e, carver *c)
 static void carve_step(engine *e, carver *c)
 {
     const size_t n = e->opts.n_batch;
-    e->row = carve(c, n, sizeof *e->row);
-    e->index = carve(c, n, sizeof *e->index);
-    e->run = carve(c, n, sizeof *e->run);
+    e->step.row = carve(c, n, sizeof *e->step.row);
+    e->step.index = carve(c, n, sizeof *e->step.index);
+    e->step.run = carve(c, n, sizeof *e->step.run);
     e->kv_need = carve(c, n, sizeof *e->kv_need);
-    e->out_row = carve(c, n, sizeof *e->out_row);
-    e->seq_row = carve(c, n, sizeof *e->seq_row);
+    e->step.out_row = carve(c, n, sizeof *e->step.out_row);
+    e->step.seq_row = carve(c, n, sizeof *e->step.seq_row);
     e->best = carve(c, n, sizeof *e->best);
     e->lse = carve(c, n, sizeof *e->lse);
     e->n_cand = carve(c, n, sizeof *e->n_cand);

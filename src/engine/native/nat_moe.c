@@ -195,7 +195,7 @@ static void run_pass(engine *e, const pass *p, int32_t out_node, int t)
 
 void nat_run_experts(engine *e, const nat_op *op, int t)
 {
-    const size_t n_row = e->n_row[op->domain];
+    const size_t n_row = e->step.n_row[op->domain];
     pass p = {.m = op->u.moe, .x = op->node->in[0], .route = op->node->in[1]};
     for (p.row0 = 0; p.row0 < n_row; p.row0 += NAT_MOE_ROWS) {
         p.n_row = n_row - p.row0 < NAT_MOE_ROWS ? n_row - p.row0 : NAT_MOE_ROWS;

@@ -5,7 +5,7 @@
 
 static const float *embed_source(const engine *e, const nat_op *op, size_t row, size_t *out_index)
 {
-    const engine_row *r = &e->row[row];
+    const engine_row *r = &e->step.row[row];
     *out_index = 0;
     if (op->node->par.embed.kind == PLAN_EMBED_TOKEN) {
         if (r->source == ENGINE_EMBED)
@@ -23,7 +23,7 @@ void nat_run_embed(engine *e, const nat_op *op, int t)
     const size_t n = op->node->n_col;
     const size_t row_bytes = quant_row_bytes(table->type, n);
     size_t from, to;
-    nat_share(e, e->n_row[NAT_IN], t, &from, &to);
+    nat_share(e, e->step.n_row[ENGINE_IN], t, &from, &to);
     for (size_t r = from; r < to; r++) {
         size_t index;
         const float *given = embed_source(e, op, r, &index);
@@ -39,7 +39,7 @@ void nat_run_norm(engine *e, const nat_op *op, int t)
 {
     const plan_node *n = op->node;
     size_t from, to;
-    nat_share(e, e->n_row[op->domain], t, &from, &to);
+    nat_share(e, e->step.n_row[op->domain], t, &from, &to);
     for (size_t r = from; r < to; r++) {
         const float *x = nat_row(e, n->in[0], r);
         float *out = nat_row(e, op->id, r);
@@ -77,7 +77,7 @@ void nat_run_heads(engine *e, const nat_op *op, int t)
     const size_t n_head = op->node->n_col / dim;
     const int32_t in = op->node->in[0];
     size_t from, to;
-    nat_share(e, e->n_row[op->domain] * n_head, t, &from, &to);
+    nat_share(e, e->step.n_row[op->domain] * n_head, t, &from, &to);
     for (size_t i = from; i < to; i++) {
         const size_t row = i / n_head;
         float *out = nat_row(e, op->id, row) + i % n_head * dim;
@@ -95,7 +95,7 @@ void nat_run_head_linear(engine *e, const nat_op *op, int t)
     const plan_tensor *w = op->node->w[0];
     const size_t n_in = w->ne[0];
     const size_t n_out = w->ne[1];
-    const size_t n_row = e->n_row[op->domain];
+    const size_t n_row = e->step.n_row[op->domain];
     const int32_t in = op->node->in[0];
     size_t from, to;
     nat_share(e, w->ne[2], t, &from, &to);
@@ -127,7 +127,7 @@ void nat_run_slice(engine *e, const nat_op *op, int t)
     const plan_node *n = op->node;
     const size_t n_head = n->par.slice.n_head;
     size_t from, to;
-    nat_share(e, e->n_row[op->domain], t, &from, &to);
+    nat_share(e, e->step.n_row[op->domain], t, &from, &to);
     for (size_t r = from; r < to; r++)
         for (size_t h = 0; h < n_head; h++)
             memcpy(nat_row(e, op->id, r) + h * n->par.slice.n,
@@ -143,7 +143,7 @@ void nat_run_join(engine *e, const nat_op *op, int t)
     const size_t n_b = n->n_col / n_head - n_a;
     const size_t b_step = e->plan->nodes[n->in[1]].n_col == n_b ? 0 : n_b; /* 0: one for all */
     size_t from, to;
-    nat_share(e, e->n_row[op->domain], t, &from, &to);
+    nat_share(e, e->step.n_row[op->domain], t, &from, &to);
     for (size_t r = from; r < to; r++)
         for (size_t h = 0; h < n_head; h++) {
             float *out = nat_row(e, op->id, r) + h * (n_a + n_b);
@@ -156,7 +156,7 @@ void nat_run_add(engine *e, const nat_op *op, int t)
 {
     const plan_node *n = op->node;
     size_t from, to;
-    nat_share(e, e->n_row[op->domain], t, &from, &to);
+    nat_share(e, e->step.n_row[op->domain], t, &from, &to);
     for (size_t r = from; r < to; r++)
         e->kern.add(nat_row(e, n->in[0], r), n->w[0] ? op->u.w[0] : nat_row(e, n->in[1], r),
                     n->n_col, nat_row(e, op->id, r));
@@ -168,7 +168,7 @@ void nat_run_mul(engine *e, const nat_op *op, int t)
     const size_t n_b = n->w[0] ? n->n_col : e->plan->nodes[n->in[1]].n_col;
     const size_t n_run = n->n_col / n_b;
     size_t from, to;
-    nat_share(e, e->n_row[op->domain], t, &from, &to);
+    nat_share(e, e->step.n_row[op->domain], t, &from, &to);
     for (size_t r = from; r < to; r++) {
         const float *a = nat_row(e, n->in[0], r);
         const float *b = n->w[0] ? op->u.w[0] : nat_row(e, n->in[1], r);
@@ -183,7 +183,7 @@ void nat_run_mul(engine *e, const nat_op *op, int t)
 void nat_run_scale(engine *e, const nat_op *op, int t)
 {
     size_t from, to;
-    nat_share(e, e->n_row[op->domain], t, &from, &to);
+    nat_share(e, e->step.n_row[op->domain], t, &from, &to);
     for (size_t r = from; r < to; r++)
         e->kern.scale(nat_row(e, op->node->in[0], r), op->node->par.scale.value, op->node->n_col,
                       nat_row(e, op->id, r));
@@ -192,7 +192,7 @@ void nat_run_scale(engine *e, const nat_op *op, int t)
 void nat_run_act(engine *e, const nat_op *op, int t)
 {
     size_t from, to;
-    nat_share(e, e->n_row[op->domain], t, &from, &to);
+    nat_share(e, e->step.n_row[op->domain], t, &from, &to);
     for (size_t r = from; r < to; r++)
         e->kern.act((kern_act_fn)op->node->par.act.fn, nat_row(e, op->node->in[0], r),
                     op->node->n_col, nat_row(e, op->id, r));
@@ -201,7 +201,7 @@ void nat_run_act(engine *e, const nat_op *op, int t)
 void nat_run_glu(engine *e, const nat_op *op, int t)
 {
     size_t from, to;
-    nat_share(e, e->n_row[op->domain], t, &from, &to);
+    nat_share(e, e->step.n_row[op->domain], t, &from, &to);
     for (size_t r = from; r < to; r++)
         e->kern.glu((kern_act_fn)op->node->par.act.fn, nat_row(e, op->node->in[0], r),
                     nat_row(e, op->node->in[1], r), op->node->n_col, nat_row(e, op->id, r));
@@ -210,7 +210,7 @@ void nat_run_glu(engine *e, const nat_op *op, int t)
 void nat_run_softcap(engine *e, const nat_op *op, int t)
 {
     size_t from, to;
-    nat_share(e, e->n_row[op->domain], t, &from, &to);
+    nat_share(e, e->step.n_row[op->domain], t, &from, &to);
     for (size_t r = from; r < to; r++)
         e->kern.softcap(nat_row(e, op->node->in[0], r), op->node->par.scale.value, op->node->n_col,
                         nat_row(e, op->id, r));
@@ -219,8 +219,8 @@ void nat_run_softcap(engine *e, const nat_op *op, int t)
 void nat_run_select(engine *e, const nat_op *op, int t)
 {
     size_t from, to;
-    nat_share(e, e->n_row[NAT_OUT], t, &from, &to);
+    nat_share(e, e->step.n_row[ENGINE_OUT], t, &from, &to);
     for (size_t r = from; r < to; r++)
-        memcpy(nat_row(e, op->id, r), nat_row(e, op->node->in[0], e->out_row[r]),
+        memcpy(nat_row(e, op->id, r), nat_row(e, op->node->in[0], e->step.out_row[r]),
                op->node->n_col * sizeof(float));
 }

@@ -108,7 +108,7 @@ static void route_row(const plan_moe *m, const float *logits, const float *bias,
 void nat_run_route(engine *e, const nat_op *op, int t)
 {
     size_t from, to;
-    nat_share(e, e->n_row[op->domain], t, &from, &to);
+    nat_share(e, e->step.n_row[op->domain], t, &from, &to);
     for (size_t r = from; r < to; r++)
         route_row(&op->node->par.moe, nat_row(e, op->node->in[0], r), op->u.w[0],
                   nat_row(e, op->id, r), e->thread[t].rows);

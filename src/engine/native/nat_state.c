@@ -3,7 +3,7 @@
 #include "engine/native/nat_int.h"
 
 /* The slot's part of the sequence's current state. */
-static float *state_of(const engine *e, int slot, const nat_seq_run *run)
+static float *state_of(const engine *e, int slot, const engine_run *run)
 {
     const plan_kv_slot *s = &e->plan->slots[slot];
     const nat_kv_group *g = &e->group[s->group];
@@ -15,8 +15,8 @@ void nat_run_conv(engine *e, const nat_op *op, int t)
 {
     const plan_node *n = op->node;
     const size_t n_tap = n->w[0]->ne[0];
-    for (size_t i = (size_t)t; i < e->n_run; i += (size_t)e->n_thread) {
-        const nat_seq_run *run = &e->run[i];
+    for (size_t i = (size_t)t; i < e->step.n_run; i += (size_t)e->n_thread) {
+        const engine_run *run = &e->step.run[i];
         float *state = state_of(e, n->par.state.slot, run);
         for (size_t r = run->row0; r < run->row0 + run->n; r++) {
             float *out = nat_row(e, op->id, r);
@@ -31,9 +31,9 @@ void nat_run_delta(engine *e, const nat_op *op, int t)
 {
     const plan_node *n = op->node;
     const plan_delta *d = &n->par.delta;
-    const size_t n_item = e->n_run * d->n_v_head;
+    const size_t n_item = e->step.n_run * d->n_v_head;
     for (size_t i = (size_t)t; i < n_item; i += (size_t)e->n_thread) {
-        const nat_seq_run *run = &e->run[i / d->n_v_head];
+        const engine_run *run = &e->step.run[i / d->n_v_head];
         const size_t h = i % d->n_v_head;
         const size_t k_head = d->tiled ? h % d->n_k_head : h / (d->n_v_head / d->n_k_head);
         const size_t row = run->row0;
