@@ -76,6 +76,11 @@ kern_form kern_form_for(quant_type t, size_t n_col, kern_form wanted)
     return kern_unpack_table[t].unpack && n_col % KERN_BLOCK == 0 ? wanted : KERN_F32;
 }
 
+bool kern_takes(quant_type t)
+{
+    return quant_table[t].is_weight && (quant_table[t].is_float || kern_unpack_table[t].unpack);
+}
+
 void kern_matmul(const kern_table *k, const kern_weight *w, const kern_acts *a, size_t row0,
                  size_t row1, const kern_out *out, void *scratch)
 {

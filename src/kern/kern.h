@@ -186,6 +186,10 @@ size_t kern_tiers(uint32_t out[8]);
 /* Float formats and n_col that is no multiple of KERN_BLOCK need KERN_F32 activations. */
 kern_form kern_form_for(quant_type t, size_t n_col, kern_form wanted);
 
+/* Whether weights may come in this format at all: it has a KERN_I8 form or is a float's. The
+ * KERN_F32 slots compute any format, but those that have no other are not offered to people. */
+bool kern_takes(quant_type t);
+
 /* Chooses gemv or gemm and the form's slot. */
 void kern_matmul(const kern_table *k, const kern_weight *w, const kern_acts *a, size_t row0,
                  size_t row1, const kern_out *out, void *scratch);

@@ -364,18 +364,102 @@ static void unpack_IQ1_M(const uint8_t *b, kern_piece *out)
         set_groups(out, g, g + 1, d * unit[g], 0);
 }
 
+/* Scale and bias of an affine block, in front of its codes. */
+static void affine_scales(const uint8_t *b, quant_type scale, float *out_s, float *out_b)
+{
+    const bool half = scale == QUANT_F16;
+    if (scale == QUANT_F32) {
+        memcpy(out_s, b, 4);
+        memcpy(out_b, b + 4, 4);
+        return;
+    }
+    *out_s = half ? read_f16(b) : bf16_to_f32(read_u16(b));
+    *out_b = half ? read_f16(b + 2) : bf16_to_f32(read_u16(b + 2));
+}
+
+static void affine4(const uint8_t *b, quant_type scale, kern_piece *out)
+{
+    const uint8_t *qs = b + 2 * quant_table[scale].block_bytes;
+    float s, bias;
+    affine_scales(b, scale, &s, &bias);
+    for (size_t j = 0; j < 32; j++) {
+        out->w[j] = (int8_t)(qs[j] & 15);
+        out->w[j + 32] = (int8_t)(qs[j] >> 4);
+    }
+    set_groups(out, 0, 4, s, bias);
+}
+
+/* Signed weights are the codes less 128; the bias takes that up, rounded once. */
+static void affine8(const uint8_t *b, quant_type scale, kern_piece *out)
+{
+    const uint8_t *qs = b + 2 * quant_table[scale].block_bytes;
+    float s, bias;
+    affine_scales(b, scale, &s, &bias);
+    for (size_t j = 0; j < 64; j++)
+        out->w[j] = (int8_t)(qs[j] - 128);
+    set_groups(out, 0, 4, s, fmaf(128.0f, s, bias));
+}
+
+static void unpack_A4G64_F32(const uint8_t *b, kern_piece *out)
+{
+    affine4(b, QUANT_F32, out);
+}
+
+static void unpack_A4G64_F16(const uint8_t *b, kern_piece *out)
+{
+    affine4(b, QUANT_F16, out);
+}
+
+static void unpack_A4G64_BF16(const uint8_t *b, kern_piece *out)
+{
+    affine4(b, QUANT_BF16, out);
+}
+
+static void unpack_A8G64_F32(const uint8_t *b, kern_piece *out)
+{
+    affine8(b, QUANT_F32, out);
+}
+
+static void unpack_A8G64_F16(const uint8_t *b, kern_piece *out)
+{
+    affine8(b, QUANT_F16, out);
+}
+
+static void unpack_A8G64_BF16(const uint8_t *b, kern_piece *out)
+{
+    affine8(b, QUANT_BF16, out);
+}
+
 const kern_unpack_info kern_unpack_table[QUANT_N_TYPE] = {
-    [QUANT_Q4_0] = {unpack_Q4_0, 1, 0},       [QUANT_Q4_1] = {unpack_Q4_1, 1, 1},
-    [QUANT_Q5_0] = {unpack_Q5_0, 1, 0},       [QUANT_Q5_1] = {unpack_Q5_1, 1, 1},
-    [QUANT_Q8_0] = {unpack_Q8_0, 1, 0},       [QUANT_Q2_K] = {unpack_Q2_K, 2, 2},
-    [QUANT_Q3_K] = {unpack_Q3_K, 2, 0},       [QUANT_Q4_K] = {unpack_Q4_K, 1, 1},
-    [QUANT_Q5_K] = {unpack_Q5_K, 1, 1},       [QUANT_Q6_K] = {unpack_Q6_K, 2, 0},
-    [QUANT_IQ4_NL] = {unpack_IQ4_NL, 1, 0},   [QUANT_IQ4_XS] = {unpack_IQ4_XS, 1, 0},
-    [QUANT_IQ2_XXS] = {unpack_IQ2_XXS, 1, 0}, [QUANT_IQ2_XS] = {unpack_IQ2_XS, 2, 0},
-    [QUANT_IQ2_S] = {unpack_IQ2_S, 2, 0},     [QUANT_IQ3_XXS] = {unpack_IQ3_XXS, 1, 0},
-    [QUANT_IQ3_S] = {unpack_IQ3_S, 1, 0},     [QUANT_IQ1_S] = {unpack_IQ1_S, 1, 0},
-    [QUANT_IQ1_M] = {unpack_IQ1_M, 2, 0},     [QUANT_TQ1_0] = {unpack_TQ1_0, 1, 0},
-    [QUANT_TQ2_0] = {unpack_TQ2_0, 1, 0},     [QUANT_MXFP4] = {unpack_MXFP4, 1, 0},
-    [QUANT_NVFP4] = {unpack_NVFP4, 2, 0},     [QUANT_Q1_0] = {unpack_Q1_0, 1, 0},
-    [QUANT_Q2_0] = {unpack_Q2_0, 1, 0},
+    [QUANT_Q4_0] = {unpack_Q4_0, 1, 0, false},
+    [QUANT_Q4_1] = {unpack_Q4_1, 1, 1, false},
+    [QUANT_Q5_0] = {unpack_Q5_0, 1, 0, false},
+    [QUANT_Q5_1] = {unpack_Q5_1, 1, 1, false},
+    [QUANT_Q8_0] = {unpack_Q8_0, 1, 0, false},
+    [QUANT_Q2_K] = {unpack_Q2_K, 2, 2, false},
+    [QUANT_Q3_K] = {unpack_Q3_K, 2, 0, false},
+    [QUANT_Q4_K] = {unpack_Q4_K, 1, 1, false},
+    [QUANT_Q5_K] = {unpack_Q5_K, 1, 1, false},
+    [QUANT_Q6_K] = {unpack_Q6_K, 2, 0, false},
+    [QUANT_IQ4_NL] = {unpack_IQ4_NL, 1, 0, false},
+    [QUANT_IQ4_XS] = {unpack_IQ4_XS, 1, 0, false},
+    [QUANT_IQ2_XXS] = {unpack_IQ2_XXS, 1, 0, false},
+    [QUANT_IQ2_XS] = {unpack_IQ2_XS, 2, 0, false},
+    [QUANT_IQ2_S] = {unpack_IQ2_S, 2, 0, false},
+    [QUANT_IQ3_XXS] = {unpack_IQ3_XXS, 1, 0, false},
+    [QUANT_IQ3_S] = {unpack_IQ3_S, 1, 0, false},
+    [QUANT_IQ1_S] = {unpack_IQ1_S, 1, 0, false},
+    [QUANT_IQ1_M] = {unpack_IQ1_M, 2, 0, false},
+    [QUANT_TQ1_0] = {unpack_TQ1_0, 1, 0, false},
+    [QUANT_TQ2_0] = {unpack_TQ2_0, 1, 0, false},
+    [QUANT_MXFP4] = {unpack_MXFP4, 1, 0, false},
+    [QUANT_NVFP4] = {unpack_NVFP4, 2, 0, false},
+    [QUANT_Q1_0] = {unpack_Q1_0, 1, 0, false},
+    [QUANT_Q2_0] = {unpack_Q2_0, 1, 0, false},
+    [QUANT_A4G64_F32] = {unpack_A4G64_F32, 1, 1, false},
+    [QUANT_A4G64_F16] = {unpack_A4G64_F16, 1, 1, false},
+    [QUANT_A4G64_BF16] = {unpack_A4G64_BF16, 1, 1, false},
+    [QUANT_A8G64_F32] = {unpack_A8G64_F32, 1, 1, true},
+    [QUANT_A8G64_F16] = {unpack_A8G64_F16, 1, 1, true},
+    [QUANT_A8G64_BF16] = {unpack_A8G64_BF16, 1, 1, true},
 };

@@ -23,6 +23,8 @@ typedef struct kern_unpack_info {
     void (*unpack)(const uint8_t *block, kern_piece *out); /* NULL: not a KERN_I8 format */
     uint8_t n_scale; /* float terms for each KERN_BLOCK columns: scales, */
     uint8_t n_min;   /* then minima */
+    bool is_wide;    /* has minima, and yet weights outside of 0..63, which all others with minima
+                        keep to (a tier's product may need to know) */
 } kern_unpack_info;
 
 extern const kern_unpack_info kern_unpack_table[QUANT_N_TYPE];

@@ -46,6 +46,7 @@ static inline const int *kern_data_f16_at(quant_type t)
         return tq2;
     case QUANT_IQ1_M:
     case QUANT_MXFP4:
+    case QUANT_MXFP8:
     case QUANT_NVFP4:
         return none;
     default:
@@ -63,8 +64,21 @@ static inline void kern_data_tame(quant_type t, uint8_t *block, uint64_t *s)
         if (t == QUANT_NVFP4)
             block[i] &= 0x7F;
     }
-    if (t == QUANT_MXFP4)
+    if (t == QUANT_MXFP4 || t == QUANT_MXFP8)
         block[0] = (uint8_t)(112 + block[0] % 16);
+    for (int i = 1; t == QUANT_MXFP8 && i < 33; i++)
+        block[i] &= 0xBF; /* below the codes of NaN */
+}
+
+/* Scale and bias of an affine block, as its type stores them. */
+static inline void kern_data_affine(const quant_affine *a, uint8_t *block, uint64_t *s)
+{
+    for (uint32_t i = 0; i < 2; i++) {
+        const float x = (float)kern_data_next(s) * 0x1p-31f * 0.05f - (i ? 0.1f : 0.02f);
+        err_info err;
+        (void)quant_quantize(a->scale, &x, block + i * a->scale_bytes, 1,
+                             &err); /* a float format */
+    }
 }
 
 static inline void kern_data_floats(float *x, size_t n, uint32_t seed)
@@ -87,6 +101,11 @@ static inline void kern_data_blocks(quant_type t, uint8_t *out, size_t n, uint32
             block[i] = (uint8_t)(kern_data_next(&s) >> 7);
         if (t == QUANT_F32) {
             kern_data_floats((float *)(void *)block, 1, kern_data_next(&s));
+            continue;
+        }
+        quant_affine a;
+        if (quant_affine_info(t, &a)) {
+            kern_data_affine(&a, block, &s);
             continue;
         }
         if (t == QUANT_F64) {

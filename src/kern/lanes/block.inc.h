@@ -24,6 +24,10 @@ typedef struct lane_traits {
 #define LANE_Q4_K {1, 1, -1, false, 72}
 #define LANE_Q5_K {1, 1, -1, false, 88}
 #define LANE_Q6_K {2, 0, 5, false, 105}
+#define LANE_A4 {1, 1, -1, false, 72}
+#define LANE_A4_F32 {1, 1, -1, false, 80}
+#define LANE_A8 {1, 1, V_S8_SHIFT, true, 136}
+#define LANE_A8_F32 {1, 1, V_S8_SHIFT, true, 144}
 
 /* Super-block scales of Q4_K and Q5_K: bytes for sub-blocks 0..3 and 4..7. */
 typedef struct lane_k {

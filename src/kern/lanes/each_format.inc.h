@@ -20,5 +20,17 @@
 #include FORMAT_BODY
 #define FORMAT Q6_K
 #include FORMAT_BODY
+#define FORMAT A4G64_F32
+#include FORMAT_BODY
+#define FORMAT A4G64_F16
+#include FORMAT_BODY
+#define FORMAT A4G64_BF16
+#include FORMAT_BODY
+#define FORMAT A8G64_F32
+#include FORMAT_BODY
+#define FORMAT A8G64_F16
+#include FORMAT_BODY
+#define FORMAT A8G64_BF16
+#include FORMAT_BODY
 
 #undef FORMAT_BODY

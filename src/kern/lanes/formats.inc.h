@@ -182,4 +182,92 @@ V_INLINE void STEP(Q6_K)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
     }
 }
 
+/* Scale and bias of an affine group; f16, bf16 or f32 in front of the codes. */
+V_INLINE void STEP(affine_f16)(const uint8_t *p, size_t stride, lane_block *b)
+{
+    const vu sb = v_load_rows_u32(p, stride);
+    b->scale[0] = v_f16(sb);
+    b->min[0] = v_f16(sb >> 16);
+}
+
+V_INLINE void STEP(affine_bf16)(const uint8_t *p, size_t stride, lane_block *b)
+{
+    const vu sb = v_load_rows_u32(p, stride);
+    b->scale[0] = (vf)(sb << 16);
+    b->min[0] = (vf)(sb & 0xFFFF0000u);
+}
+
+V_INLINE void STEP(affine_f32)(const uint8_t *p, size_t stride, lane_block *b)
+{
+    b->scale[0] = (vf)v_load_rows_u32(p, stride);
+    b->min[0] = (vf)v_load_rows_u32(p + 4, stride);
+}
+
+/* The group's 32 bytes of nibbles at p. */
+V_INLINE void STEP(affine4)(const uint8_t *p, size_t stride, lane_block *b, lane_traits t,
+                            STEP_CTX *ctx)
+{
+    vu c[8];
+    v_load_rows32(p, stride, c);
+    V_UNROLL for (size_t j = 0; j < 8; j++) b->w[j] = c[j] & NIBBLES;
+    EMIT(ctx, b, t);
+    V_UNROLL for (size_t j = 0; j < 8; j++) b->w[j] = c[j] >> 4 & NIBBLES;
+    EMIT(ctx, b, t);
+}
+
+/* The group's 64 codes at p. Weights are the codes less 128, which the minimum takes up. */
+V_INLINE void STEP(affine8)(const uint8_t *p, size_t stride, lane_block *b, lane_traits t,
+                            STEP_CTX *ctx)
+{
+    b->min[0] = v_fma(b->scale[0], v_set(128.0f), b->min[0]);
+    V_UNROLL for (size_t half = 0; half < 2; half++)
+    {
+        v_load_rows32(p + 32 * half, stride, b->w);
+        V_UNROLL for (size_t j = 0; j < 8; j++) b->w[j] = v_s8(b->w[j] ^ 0x80808080u);
+        EMIT(ctx, b, t);
+    }
+}
+
+V_INLINE void STEP(A4G64_F32)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
+{
+    lane_block b;
+    STEP(affine_f32)(p, stride, &b);
+    STEP(affine4)(p + 8, stride, &b, (lane_traits)LANE_A4_F32, ctx);
+}
+
+V_INLINE void STEP(A4G64_F16)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
+{
+    lane_block b;
+    STEP(affine_f16)(p, stride, &b);
+    STEP(affine4)(p + 4, stride, &b, (lane_traits)LANE_A4, ctx);
+}
+
+V_INLINE void STEP(A4G64_BF16)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
+{
+    lane_block b;
+    STEP(affine_bf16)(p, stride, &b);
+    STEP(affine4)(p + 4, stride, &b, (lane_traits)LANE_A4, ctx);
+}
+
+V_INLINE void STEP(A8G64_F32)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
+{
+    lane_block b;
+    STEP(affine_f32)(p, stride, &b);
+    STEP(affine8)(p + 8, stride, &b, (lane_traits)LANE_A8_F32, ctx);
+}
+
+V_INLINE void STEP(A8G64_F16)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
+{
+    lane_block b;
+    STEP(affine_f16)(p, stride, &b);
+    STEP(affine8)(p + 4, stride, &b, (lane_traits)LANE_A8, ctx);
+}
+
+V_INLINE void STEP(A8G64_BF16)(const uint8_t *p, size_t stride, STEP_CTX *ctx)
+{
+    lane_block b;
+    STEP(affine_bf16)(p, stride, &b);
+    STEP(affine8)(p + 4, stride, &b, (lane_traits)LANE_A8, ctx);
+}
+
 #undef NIBBLES

@@ -63,11 +63,21 @@ V_INLINE void GEMV(gemv_emit)(GEMV(gemv_ctx) * ctx, const lane_block *b, lane_tr
 #include "kern/lanes/each_format.inc.h"
 
 static gemv_fn *const GEMV(gemv)[QUANT_N_TYPE] = {
-    [QUANT_Q4_0] = GEMV(gemv_Q4_0), [QUANT_Q4_1] = GEMV(gemv_Q4_1),
-    [QUANT_Q5_0] = GEMV(gemv_Q5_0), [QUANT_Q5_1] = GEMV(gemv_Q5_1),
-    [QUANT_Q8_0] = GEMV(gemv_Q8_0), [QUANT_IQ4_NL] = GEMV(gemv_IQ4_NL),
-    [QUANT_Q4_K] = GEMV(gemv_Q4_K), [QUANT_Q5_K] = GEMV(gemv_Q5_K),
+    [QUANT_Q4_0] = GEMV(gemv_Q4_0),
+    [QUANT_Q4_1] = GEMV(gemv_Q4_1),
+    [QUANT_Q5_0] = GEMV(gemv_Q5_0),
+    [QUANT_Q5_1] = GEMV(gemv_Q5_1),
+    [QUANT_Q8_0] = GEMV(gemv_Q8_0),
+    [QUANT_IQ4_NL] = GEMV(gemv_IQ4_NL),
+    [QUANT_Q4_K] = GEMV(gemv_Q4_K),
+    [QUANT_Q5_K] = GEMV(gemv_Q5_K),
     [QUANT_Q6_K] = GEMV(gemv_Q6_K),
+    [QUANT_A4G64_F32] = GEMV(gemv_A4G64_F32),
+    [QUANT_A4G64_F16] = GEMV(gemv_A4G64_F16),
+    [QUANT_A4G64_BF16] = GEMV(gemv_A4G64_BF16),
+    [QUANT_A8G64_F32] = GEMV(gemv_A8G64_F32),
+    [QUANT_A8G64_F16] = GEMV(gemv_A8G64_F16),
+    [QUANT_A8G64_BF16] = GEMV(gemv_A8G64_BF16),
 };
 
 #undef STEP

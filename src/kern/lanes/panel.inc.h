@@ -14,6 +14,7 @@ typedef enum lane_flavour {
     LANE_TWO_MIN,
     LANE_PLAIN_S8,
     LANE_TWO_S8,
+    LANE_MIN_S8,
     LANE_N_FLAVOUR
 } lane_flavour;
 
@@ -69,7 +70,7 @@ typedef void panel_fn(quant_type t, const uint8_t *p, size_t stride, size_t n_bl
 static void panel_put_row(const kern_unpack_info *f, const kern_piece *piece, size_t block,
                           size_t r, uint8_t *at)
 {
-    const uint32_t flip = f->n_min ? 0 : V_S8_FLIP;
+    const uint32_t flip = f->n_min && !f->is_wide ? 0 : V_S8_FLIP;
     for (size_t j = 0; j < 8; j++, at += PANEL_VEC_BYTES) {
         uint32_t word;
         memcpy(&word, piece->w + KERN_BLOCK * block + 4 * j, 4);
@@ -107,11 +108,21 @@ typedef struct panel_format {
 } panel_format;
 
 static const panel_format panel_formats[QUANT_N_TYPE] = {
-    [QUANT_Q4_0] = {panel_Q4_0, LANE_Q4_0}, [QUANT_Q4_1] = {panel_Q4_1, LANE_Q4_1},
-    [QUANT_Q5_0] = {panel_Q5_0, LANE_Q5_0}, [QUANT_Q5_1] = {panel_Q5_1, LANE_Q5_1},
-    [QUANT_Q8_0] = {panel_Q8_0, LANE_Q8_0}, [QUANT_IQ4_NL] = {panel_IQ4_NL, LANE_IQ4_NL},
-    [QUANT_Q4_K] = {panel_Q4_K, LANE_Q4_K}, [QUANT_Q5_K] = {panel_Q5_K, LANE_Q5_K},
+    [QUANT_Q4_0] = {panel_Q4_0, LANE_Q4_0},
+    [QUANT_Q4_1] = {panel_Q4_1, LANE_Q4_1},
+    [QUANT_Q5_0] = {panel_Q5_0, LANE_Q5_0},
+    [QUANT_Q5_1] = {panel_Q5_1, LANE_Q5_1},
+    [QUANT_Q8_0] = {panel_Q8_0, LANE_Q8_0},
+    [QUANT_IQ4_NL] = {panel_IQ4_NL, LANE_IQ4_NL},
+    [QUANT_Q4_K] = {panel_Q4_K, LANE_Q4_K},
+    [QUANT_Q5_K] = {panel_Q5_K, LANE_Q5_K},
     [QUANT_Q6_K] = {panel_Q6_K, LANE_Q6_K},
+    [QUANT_A4G64_F32] = {panel_A4G64_F32, LANE_A4_F32},
+    [QUANT_A4G64_F16] = {panel_A4G64_F16, LANE_A4},
+    [QUANT_A4G64_BF16] = {panel_A4G64_BF16, LANE_A4},
+    [QUANT_A8G64_F32] = {panel_A8G64_F32, LANE_A8_F32},
+    [QUANT_A8G64_F16] = {panel_A8G64_F16, LANE_A8},
+    [QUANT_A8G64_BF16] = {panel_A8G64_BF16, LANE_A8},
 };
 
 /* The format's own unpacker, or the one for all. */
@@ -120,14 +131,14 @@ static panel_format panel_format_of(quant_type t)
     if (panel_formats[t].fn)
         return panel_formats[t];
     const kern_unpack_info *f = &kern_unpack_table[t];
-    const bool s8 = f->n_min == 0; /* those with minima are unsigned and below 64 */
+    const bool s8 = f->n_min == 0 || f->is_wide;
     return (panel_format){panel_any, {f->n_scale, f->n_min, s8 ? V_S8_SHIFT : -1, s8, 0}};
 }
 
 static lane_flavour panel_flavour(lane_traits t)
 {
     if (t.n_min)
-        return t.n_min == 1 ? LANE_MIN : LANE_TWO_MIN;
+        return t.n_min == 2 ? LANE_TWO_MIN : t.s8 ? LANE_MIN_S8 : LANE_MIN;
     if (t.s8)
         return t.n_scale == 1 ? LANE_PLAIN_S8 : LANE_TWO_S8;
     return t.n_scale == 1 ? LANE_PLAIN : LANE_TWO;

@@ -103,6 +103,12 @@ static void TILE(tile_two_min)(const tile_args *t)
     TILE(walk)(t, (lane_traits){2, 2, -1, false, 0});
 }
 
+/* Where the signed product is no other, the offset makes the difference. */
+static void TILE(tile_min_s8)(const tile_args *t)
+{
+    TILE(walk)(t, (lane_traits){1, 1, V_S8_APART ? -1 : 0, V_S8_APART, 0});
+}
+
 #if V_S8_APART
 static void TILE(tile_plain_s8)(const tile_args *t)
 {
@@ -120,8 +126,8 @@ static void TILE(tile_two_s8)(const tile_args *t)
 
 /* In the order of lane_flavour. */
 static tile_fn *const TILE(tiles)[LANE_N_FLAVOUR] = {
-    TILE(tile_plain),   TILE(tile_min),      TILE(tile_two),
-    TILE(tile_two_min), TILE_S8(tile_plain), TILE_S8(tile_two),
+    TILE(tile_plain),    TILE(tile_min),    TILE(tile_two),    TILE(tile_two_min),
+    TILE_S8(tile_plain), TILE_S8(tile_two), TILE(tile_min_s8),
 };
 
 #undef TILE_S8
