@@ -100,6 +100,23 @@ static cama_err check_slots(engine *e, err_info *err)
     return CAMA_OK;
 }
 
+/* Formats that come from MLX's folders and have no kernels here. */
+static cama_err check_formats(const model_desc *m, err_info *err)
+{
+    const gguf_file *f = model_file(m);
+    for (size_t i = 0; i < gguf_n_tensor(f); i++) {
+        const gguf_tensor *t = gguf_tensor_at(f, i);
+        char form[QUANT_FORM_TEXT];
+        if (!quant_table[t->type].is_weight || kern_takes(t->type))
+            continue;
+        quant_form_text(t->type, form);
+        return err_set(err, CAMA_ERR_UNSUPPORTED,
+                       "native: %s (tensor '%.*s') runs on the mlx engine only", form,
+                       (int)t->name.n, t->name.text);
+    }
+    return CAMA_OK;
+}
+
 static void nat_close(engine *e)
 {
     if (!e)
@@ -119,7 +136,9 @@ static cama_err prepare(const model_desc *m, const engine_opts *o, engine **out,
         return err_set(err, CAMA_ERR_NOMEM, "native: no memory for an engine");
     e->model = m;
     arena_init(&e->plan_arena, PLAN_MAX_BYTES);
-    cama_err fail = set_opts(e, o, err);
+    cama_err fail = check_formats(m, err);
+    if (!fail)
+        fail = set_opts(e, o, err);
     if (!fail) {
         const model_record_opts record = {.n_ctx = o->n_ctx_rope ? o->n_ctx_rope : e->opts.n_ctx};
         kern_init(&e->kern, o->cpu & kern_cpu_detect());
@@ -182,8 +201,7 @@ static cama_err nat_open(const model_desc *m, const engine_opts *o, engine **out
 
 static int nat_probe(const model_desc *m, err_info *why)
 {
-    (void)m, (void)why;
-    return FITNESS;
+    return check_formats(m, why) ? 0 : FITNESS;
 }
 
 /* ---- sequences ---- */
