@@ -4,7 +4,8 @@ include(GNUInstallDirs)
 # Everything under the public API, as one more room: programs and tests link it like the others.
 set(library_rooms ${CAMA_ROOMS})
 # What only the server and the command line need stays out of the library.
-list(REMOVE_ITEM library_rooms room_cli room_bench room_http room_api room_pool room_store room_net)
+list(REMOVE_ITEM library_rooms room_cli room_bench room_http room_api room_pool room_store room_hist
+    room_net)
 if(EXISTS ${CMAKE_SOURCE_DIR}/src/cama.c AND NOT CAMA_ROOMS_LEFT_OUT)
     file(GLOB cama_files CONFIGURE_DEPENDS src/cama*.c)
     add_library(room_cama STATIC ${cama_files})

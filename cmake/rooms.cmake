@@ -10,6 +10,7 @@ set(room_ext_cli PkgConfig::EDIT PkgConfig::UTF8PROC)
 set(room_ext_net PkgConfig::CURL)
 set(room_ext_store PkgConfig::CRYPTO PkgConfig::UTF8PROC)
 set(room_ext_http PkgConfig::MHD)
+set(room_ext_hist PkgConfig::SQLITE)
 
 # Instruction sets by file name, for those files alone (style.md 7).
 set(isa_avx2 -mavx2 -mfma -mf16c)

@@ -1,7 +1,7 @@
 # setup.sh - what each command needs of the machine; read by ./dev.
 # One list a purpose and a system, so that `run` never installs what only `lint` needs.
 
-apt_build='cmake ninja-build gcc libc6-dev pkgconf libpcre2-dev libutf8proc-dev libjson-c-dev libedit-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev'
+apt_build='cmake ninja-build gcc libc6-dev pkgconf libpcre2-dev libutf8proc-dev libjson-c-dev libedit-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libsqlite3-dev'
 apt_venv='python3 python3-venv ca-certificates'
 apt_test='libcmocka-dev python3 python3-venv ca-certificates clang-19 libclang-rt-19-dev llvm-19'
 # kernels for arm64 run under emulation where the machine itself is something else
