@@ -37,3 +37,22 @@ endfunction()
 cama_mlx_plugin(cama_mlx)
 install(TARGETS cama_mlx DESTINATION lib/cama)
 message(STATUS "engine mlx: ${CAMA_MLX_LIBRARY}")
+
+# tests/mlx/test_mlx_<topic>.c: against the real library, through the plugin of this build.
+if(NOT CAMA_TESTS OR NOT CMOCKA_FOUND)
+    return()
+endif()
+cama_mlx_plugin(cama_mlx_wrong) # says that it was built with another version
+target_compile_definitions(cama_mlx_wrong PRIVATE MB_BUILT="0.1.2")
+file(GLOB test_files CONFIGURE_DEPENDS tests/mlx/test_mlx_*.c)
+foreach(file IN LISTS test_files)
+    get_filename_component(name ${file} NAME_WE)
+    add_executable(${name} ${file})
+    target_include_directories(${name} PRIVATE tests/mlx)
+    target_compile_definitions(${name} PRIVATE TEST_MLX_PLUGIN="$<TARGET_FILE:cama_mlx>"
+        TEST_MLX_WRONG="$<TARGET_FILE:cama_mlx_wrong>")
+    target_link_libraries(${name} PRIVATE room_engine test_base ${CMAKE_DL_LIBS})
+    add_dependencies(${name} cama_mlx cama_mlx_wrong)
+    add_test(NAME ${name} COMMAND ${name})
+    set_tests_properties(${name} PROPERTIES TIMEOUT 600 LABELS mlx)
+endforeach()
