@@ -2,32 +2,6 @@
 
 #include <string.h>
 
-cama_err load_engine(const model_desc *m, const char *name, const engine_vt **out, err_info *err)
-{
-    err_info why = {CAMA_ERR_UNSUPPORTED, "there is none"};
-    const engine_vt *best = NULL;
-    int best_fitness = 0;
-    bool known = false;
-    const bool any = !name || !*name;
-    for (size_t i = 0; engine_at(i); i++) {
-        const engine_vt *vt = engine_at(i);
-        if (!any && strcmp(name, vt->name) != 0)
-            continue;
-        known = true;
-        const int fitness = vt->probe(m, &why);
-        if (fitness > best_fitness) {
-            best_fitness = fitness;
-            best = vt;
-        }
-    }
-    if (!known)
-        return err_set(err, CAMA_ERR_ARG, "engine '%s' is not in this build", name);
-    if (!best)
-        return err_set(err, CAMA_ERR_UNSUPPORTED, "no engine can run this model: %s", why.text);
-    *out = best;
-    return CAMA_OK;
-}
-
 cama_err load_plan(const engine_vt *vt, const model_desc *m, engine_opts *o, bool is_batch_fixed,
                    engine_bytes *out, err_info *err)
 {

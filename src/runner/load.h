@@ -12,9 +12,44 @@
 /* The tokenizer that a file describes. CAMA_ERR_FORMAT names the key that is wrong. */
 cama_err load_vocab(const gguf_file *f, tok_vocab **out, err_info *err);
 
-/* The engine of this name, or (NULL or "") the one that fits best. CAMA_ERR_ARG: it is not in this
- * build; CAMA_ERR_UNSUPPORTED: it cannot run the model, and why. */
+#define LOAD_BUILD_BYTES 96
+#define LOAD_WHY_BYTES 512
+#define LOAD_MAX_AVOID 8
+
+/* An engine that failed on this model before. */
+typedef struct load_avoid {
+    const char *engine;
+    const char *build; /* as load_build gives it; "": whatever it is, it is not looked at */
+    const char *why;
+} load_avoid;
+
+typedef struct load_wish {
+    const char *name; /* NULL, "" or "auto": the one that fits best */
+    engine_device device;
+    const char *why;         /* of a name that somebody chose for a reason; NULL or "": none */
+    const load_avoid *avoid; /* heeded where the choice is free and something else is left */
+    size_t n_avoid;
+    /* Before an engine is looked at, which may open a library and be the end of this process; may
+     * be NULL. */
+    void (*looking)(void *user, const char *engine);
+    void *user;
+} load_wish;
+
+typedef struct load_choice {
+    const engine_vt *vt;
+    char why[LOAD_WHY_BYTES];     /* why this engine */
+    char build[LOAD_BUILD_BYTES]; /* what a failure of it is remembered by */
+    char version[48];             /* of what computes */
+    bool is_gpu;
+    uint32_t others; /* bit i: engine_at(i) could take the model too, as far as is known */
+} load_choice;
+
+/* CAMA_ERR_ARG: it is not in this build; CAMA_ERR_UNSUPPORTED: it cannot run the model, and why. */
+cama_err load_choose(const model_desc *m, const load_wish *w, load_choice *out, err_info *err);
+/* The same with nothing but a name. */
 cama_err load_engine(const model_desc *m, const char *name, const engine_vt **out, err_info *err);
+/* "MLX 0.32.4, cama 0.1.0"; of an engine that is cama's own "cama 0.1.0". */
+void load_build(const char *version, char out[LOAD_BUILD_BYTES]);
 
 /* What o takes. What is pooled, or sees all its text at once, is computed in one step: unless
  * o->n_batch is the caller's own (is_batch_fixed) it is raised to the planned context. On failure

@@ -1,6 +1,7 @@
 /* Threads and life of a runner. */
 #include "runner/runner.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,7 @@ static void out_of_turn(const wire_frame *f)
     runner_die(&err);
 }
 
-/* The loader gets a copy: this thread reads on. */
+/* LOAD, or ENGINES in its place. The loader gets a copy: this thread reads on. */
 static void on_load(runner *r, const wire_frame *f)
 {
     err_info err;
@@ -39,6 +40,7 @@ static void on_load(runner *r, const wire_frame *f)
         memcpy(r->fds, f->fds, f->n_fd * sizeof *f->fds);
         r->n_fd = f->n_fd;
         r->load_head = head;
+        r->asked_engines = f->type == WIRE_ENGINES;
         (void)pthread_cond_broadcast(&r->wake);
     }
     runner_unlock(r);
@@ -144,6 +146,7 @@ static void on_frame(runner *r, const wire_frame *f)
         out_of_turn(f);
     switch (f->type) {
     case WIRE_LOAD:
+    case WIRE_ENGINES:
         on_load(r, f);
         break;
     case WIRE_START:
@@ -207,14 +210,17 @@ static void say_hello(runner *r)
     runner_send(r, &f);
 }
 
-static cama_err plan_what_comes(runner *r)
+/* True: the engines were asked for, and that was all. */
+static bool wait_for_load(runner *r)
 {
     runner_lock(r);
     while (!r->load_head)
         (void)pthread_cond_wait(&r->wake, &r->lock);
-    r->stage = RUNNER_LOADS; /* before PLAN is out: START may follow at once */
+    const bool asked = r->asked_engines;
+    if (!asked)
+        r->stage = RUNNER_LOADS; /* before PLAN is out: START may follow at once */
     runner_unlock(r);
-    return runner_model_plan(r);
+    return asked;
 }
 
 static void wait_for_start(runner *r)
@@ -255,7 +261,11 @@ static bool start(runner *r, int fd, err_info *err)
 /* The model, ready; then the engine's loop until QUIT and the last job. */
 static int serve(runner *r, err_info *err)
 {
-    if (plan_what_comes(r))
+    if (wait_for_load(r)) {
+        runner_tell_engines(r, r->load_head);
+        return 0;
+    }
+    if (runner_model_plan(r))
         return 1;
     wait_for_start(r);
     r->have_preparer = pthread_create(&r->preparer, NULL, runner_preparing, r) == 0;
@@ -321,5 +331,7 @@ int runner_main(int argc, char **argv)
                       WIRE_RUNNER_FD);
         return 2;
     }
+    /* A library that writes into a closed pipe is no reason to end. */
+    (void)signal(SIGPIPE, SIG_IGN); /* fails for no such signal only */
     return runner_run(WIRE_RUNNER_FD);
 }

@@ -2,8 +2,10 @@
  *
  * runner.c        threads and life: reader, preparer, engine loop
  * runner_model.c  LOAD to READY
+ * runner_ready.c  what PLAN and READY say
  * runner_job.c    jobs by their number: who may still touch one
  * runner_say.c    frames to serve
+ * runner_about.c  what engines there are, instead of a model
  * runner_prep.c   a JOB becomes work for the scheduler
  * runner_prompt.c messages -> prompt -> ids that fit the context
  * runner_sink.c   what the scheduler tells becomes frames
@@ -96,13 +98,13 @@ struct runner {
     gguf_file *file;
     model_desc *desc;
     tok_vocab *vocab;
+    load_choice choice; /* vt NULL: not made yet */
     const engine_vt *vt;
     engine *engine;
     engine_opts eo;
     engine_bytes planned;
     bool in_memory;
     load_place place;
-    char why[256];
     uint32_t n_ctx, n_parallel; /* what LOAD asked for */
     bool is_whole;              /* a text is computed in one step */
     sched *sched;
@@ -121,7 +123,8 @@ struct runner {
     pthread_cond_t wake;  /* the stage changed, or the preparer has work */
     runner_stage stage;
     bool has_start, quits;
-    bool knows_vocab; /* the preparer has opened it, or vocab_err says why not */
+    bool asked_engines; /* ENGINES came, with the engines to leave out in load_head */
+    bool knows_vocab;   /* the preparer has opened it, or vocab_err says why not */
     err_info vocab_err;
     uint64_t start_max_bytes;
     char *load_head;  /* JSON text of LOAD; set once, with the descriptors */
@@ -179,12 +182,27 @@ void runner_send_text(runner_job *j, const char *text, size_t n);
 /* Closes the connection's other end for good: serve sees the end and replaces this process. */
 _Noreturn void runner_die(const err_info *err);
 
+/* ---- runner_ready.c ---- */
+
+void runner_put_text(buf *out, const char *key, const char *text); /* ,"key":"text" */
+void runner_say_plan(runner *r);
+void runner_model_ready(runner *r);
+
+/* ---- runner_about.c ---- */
+
+/* Tells serve which engine is looked at, before that may be the end of this process. */
+void runner_looks_at(void *r, const char *name);
+
+/* Sends ABOUT. skip: JSON text of ENGINES. */
+void runner_tell_engines(runner *r, const char *skip);
+
 /* ---- runner_model.c ---- */
 
 /* From what LOAD said to PLAN, and from START to what READY tells. On failure REFUSE was sent. */
 cama_err runner_model_plan(runner *r);
 cama_err runner_model_open(runner *r);
-void runner_model_ready(runner *r);
+/* The context of a job for which memory is there. */
+uint32_t runner_ctx_fits(const runner *r);
 /* The preparer's part of the opening, beside runner_model_open: the vocabulary. */
 void runner_model_vocab(runner *r);
 void runner_model_close(runner *r);

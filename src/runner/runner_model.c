@@ -21,6 +21,18 @@
 
 /* ---- LOAD ---- */
 
+/* "" and "auto" are no name. */
+static engine_device device_of(const char *name, err_info *err)
+{
+    if (!strcmp(name, "cpu"))
+        return ENGINE_CPU;
+    if (!strcmp(name, "gpu"))
+        return ENGINE_GPU;
+    if (*name && strcmp(name, "auto") != 0)
+        (void)err_set(err, CAMA_ERR_ARG, "device '%s' is neither cpu nor gpu", name);
+    return ENGINE_ANY_DEVICE;
+}
+
 static cama_err read_choices(runner *r, const wire_frame *f, err_info *err)
 {
     const char *kv = wire_str(f, "kv_type", "");
@@ -39,6 +51,12 @@ static cama_err read_choices(runner *r, const wire_frame *f, err_info *err)
         r->place = LOAD_MEMORY;
     else if (*weights && strcmp(weights, "auto") != 0)
         return err_set(err, CAMA_ERR_ARG, "weights '%s' is unknown", weights);
+    err_info bad = {.code = CAMA_OK};
+    r->eo.device = device_of(wire_str(f, "device", ""), &bad);
+    if (bad.code)
+        return err_set(err, bad.code, "%s", bad.text);
+    const char *stock = getenv("CAMA_MLX_STOCK");
+    r->eo.stock = stock && !strcmp(stock, "1");
     return CAMA_OK;
 }
 
@@ -71,21 +89,31 @@ static cama_err read_load(runner *r, const wire_frame *f, err_info *err)
 
 /* ---- the plan ---- */
 
-static void say_why(runner *r, const char *asked)
+static const char *text_in(const json_value *v, const char *key)
 {
-    if (*asked) {
-        (void)snprintf(r->why, sizeof r->why, "asked for");
-        return;
-    }
-    size_t at = (size_t)snprintf(r->why, sizeof r->why, "fits best");
-    for (size_t i = 0; engine_at(i); i++) {
-        err_info why = {.text = ""};
-        if (engine_at(i) == r->vt || engine_at(i)->probe(r->desc, &why) > 0)
-            continue;
-        const int n =
-            snprintf(r->why + at, sizeof r->why - at, "; %s: %s", engine_at(i)->name, why.text);
-        at += n > 0 && (size_t)n < sizeof r->why - at ? (size_t)n : 0;
-    }
+    const json_value *text = json_get(v, key);
+    return text && text->kind == JSON_STRING ? text->text : "";
+}
+
+static cama_err choose_engine(runner *r, const wire_frame *load, err_info *err)
+{
+    load_avoid avoid[LOAD_MAX_AVOID];
+    const json_value *said = json_get(load->head, "avoid");
+    const size_t n_said = said && said->kind == JSON_ARRAY ? said->n : 0;
+    load_wish w = {.name = wire_str(load, "engine", ""),
+                   .device = r->eo.device,
+                   .why = wire_str(load, "why", ""),
+                   .avoid = avoid,
+                   .n_avoid = n_said < LOAD_MAX_AVOID ? n_said : LOAD_MAX_AVOID,
+                   .looking = runner_looks_at,
+                   .user = r};
+    for (size_t i = 0; i < w.n_avoid; i++)
+        avoid[i] = (load_avoid){.engine = text_in(said->items[i], "engine"),
+                                .build = text_in(said->items[i], "build"),
+                                .why = text_in(said->items[i], "why")};
+    const cama_err e = load_choose(r->desc, &w, &r->choice, err);
+    r->vt = r->choice.vt;
+    return e;
 }
 
 /* Address space for the longest sequence, memory for what LOAD asks: an engine that can grow takes
@@ -116,8 +144,7 @@ static void choose_sizes(runner *r)
     r->eo.n_kv_max = (uint64_t)r->n_parallel * r->eo.n_ctx;
 }
 
-/* The context of a job for which memory is there. */
-static uint32_t n_ctx_fits(const runner *r)
+uint32_t runner_ctx_fits(const runner *r)
 {
     const engine_bytes *b = &r->planned;
     if (!r->vt->grow)
@@ -129,7 +156,7 @@ static uint32_t n_ctx_fits(const runner *r)
 static cama_err no_fit(const runner *r, err_info *err)
 {
     const engine_bytes *b = &r->planned;
-    const uint32_t fits = n_ctx_fits(r);
+    const uint32_t fits = runner_ctx_fits(r);
     char largest[80] = "not even the weights would";
     if (fits)
         (void)snprintf(largest, sizeof largest, "a context of %u tokens would", fits);
@@ -141,33 +168,17 @@ static cama_err no_fit(const runner *r, err_info *err)
                    (double)b->available / 1e6, largest);
 }
 
-static void put_plan(const runner *r, buf *out)
-{
-    const engine_bytes *b = &r->planned;
-    const model_info *info = model_get_info(r->desc);
-    (void)buf_printf(out, /* failures stick */
-                     "{\"weights\":%" PRIu64 ",\"kv\":%" PRIu64 ",\"scratch\":%" PRIu64
-                     ",\"total\":%" PRIu64 ",\"available\":%" PRIu64
-                     ",\"n_ctx\":%u,\"n_ctx_fits\":%u,\"n_ctx_train\":%u,\"engine\":\"%s\","
-                     "\"why\":",
-                     b->weights, b->kv, b->scratch, b->total, b->available, r->n_ctx, n_ctx_fits(r),
-                     info->n_ctx_train, r->vt->name);
-    (void)json_write_string(r->why, strlen(r->why), out);
-}
-
 static cama_err plan_load(runner *r, const wire_frame *load, err_info *err)
 {
-    const char *asked = wire_str(load, "engine", "");
     cama_err e = read_load(r, load, err);
     if (!e)
         e = gguf_open_fds(r->fds, (size_t)wire_int(load, "files", 0), r->name, &r->file, err);
     if (!e)
         e = model_open(r->file, &r->desc, err);
     if (!e)
-        e = load_engine(r->desc, asked, &r->vt, err);
+        e = choose_engine(r, load, err);
     if (e)
         return e;
-    say_why(r, asked);
     choose_sizes(r);
     e = load_plan(r->vt, r->desc, &r->eo, wire_int(load, "n_batch", 0) > 0, &r->planned, err);
     if (e == CAMA_ERR_NO_FIT)
@@ -177,19 +188,22 @@ static cama_err plan_load(runner *r, const wire_frame *load, err_info *err)
     return e;
 }
 
-/* What REFUSE says beside code and text, where it is a matter of memory. */
-static void send_refuse(runner *r, const err_info *err)
+/* Beside code and text: which engine it was, and what is a matter of memory. */
+static void send_refuse(runner *r, const char *asked, const err_info *err)
 {
     buf head;
     buf_init(&head, WIRE_MAX_HEAD_UP);
     (void)wire_put_err(&head, err); /* failures stick */
-    if (err->code == CAMA_ERR_NO_FIT && head.n) {
+    if (head.n)
         head.n--; /* the bracket */
-        (void)buf_printf(&head,
-                         ",\"n_ctx\":%u,\"n_ctx_fits\":%u,\"total\":%" PRIu64
-                         ",\"available\":%" PRIu64 "}",
-                         r->n_ctx, n_ctx_fits(r), r->planned.total, r->planned.available);
+    runner_put_text(&head, "engine", r->vt ? r->vt->name : asked);
+    runner_put_text(&head, "build", r->choice.build);
+    if (err->code == CAMA_ERR_NO_FIT) {
+        (void)buf_printf(
+            &head, ",\"n_ctx\":%u,\"n_ctx_fits\":%u,\"total\":%" PRIu64 ",\"available\":%" PRIu64,
+            r->n_ctx, runner_ctx_fits(r), r->planned.total, r->planned.available);
     }
+    (void)buf_putc(&head, '}');
     runner_send_head(r, WIRE_REFUSE, 0, &head);
 }
 
@@ -203,14 +217,10 @@ cama_err runner_model_plan(runner *r)
     if (!e)
         e = plan_load(r, &load, &err);
     if (e) {
-        send_refuse(r, &err);
+        send_refuse(r, r->desc ? wire_str(&load, "engine", "") : "", &err);
         return e;
     }
-    buf head;
-    buf_init(&head, WIRE_MAX_HEAD_UP);
-    put_plan(r, &head);
-    (void)buf_putc(&head, '}');
-    runner_send_head(r, WIRE_PLAN, 0, &head);
+    runner_say_plan(r);
     return CAMA_OK;
 }
 
@@ -309,49 +319,13 @@ static cama_err open_model(runner *r, err_info *err)
     return e;
 }
 
-static void put_text(buf *out, const char *key, const char *text)
-{
-    (void)buf_printf(out, ",\"%s\":", key); /* failures stick */
-    (void)json_write_string(text, strlen(text), out);
-}
-
-void runner_model_ready(runner *r)
-{
-    const model_info *info = model_get_info(r->desc);
-    const tok_str bos = tok_text(r->vocab, tok_specials(r->vocab)->bos);
-    const char *kv = load_kv_name(r->eo.k_type);
-    engine_stat stat;
-    gguf_str s;
-    r->vt->stat(r->engine, &stat);
-    buf head;
-    buf_init(&head, WIRE_MAX_HEAD_UP);
-    put_plan(r, &head);
-    put_text(&head, "device", stat.device);
-    put_text(&head, "activations", stat.activations ? stat.activations : "");
-    put_text(&head, "kv_type", kv ? kv : "");
-    put_text(&head, "weights_in", r->in_memory ? "memory" : "mapped");
-    put_text(&head, "arch", info->arch);
-    put_text(&head, "pooling", load_pool_name(info->pooling));
-    put_text(&head, "template",
-             gguf_get_str(r->file, RUNNER_TEMPLATE_KEY, &s, NULL) == CAMA_OK ? "jinja" : "");
-    put_text(&head, "sandbox", "none");
-    (void)buf_printf(&head,
-                     ",\"n_embd\":%u,\"n_vocab\":%u,\"can_generate\":%s,\"embeds\":%s,"
-                     "\"load_ns\":%" PRIu64 ",\"bos\":",
-                     info->n_embd, info->n_vocab, info->causal ? "true" : "false",
-                     r->is_whole ? "true" : "false", r->load_ns);
-    (void)json_write_string(bos.n ? bos.text : "", bos.n, &head);
-    (void)buf_putc(&head, '}');
-    runner_send_head(r, WIRE_READY, 0, &head);
-}
-
 cama_err runner_model_open(runner *r)
 {
     const uint64_t start_ns = clock_now_ns();
     err_info err = {.code = CAMA_OK};
     const cama_err e = open_model(r, &err);
     if (e) {
-        send_refuse(r, &err);
+        send_refuse(r, "", &err);
         return e;
     }
     r->n_kv = r->vt->grow ? r->eo.n_kv : UINT64_MAX;

@@ -61,7 +61,9 @@
     X(WARN, RUNNER)     /* job: something was adapted, cut or ignored */                           \
     X(DONE, RUNNER)     /* job: its end and its figures */                                         \
     X(FAIL, RUNNER)     /* job: ended by an error */                                               \
-    X(LOG, RUNNER)      /* a line for the log */
+    X(LOG, RUNNER)      /* a line for the log */                                                   \
+    X(ENGINES, SERVE)   /* instead of LOAD: say what engines there are, and leave */               \
+    X(ABOUT, RUNNER)    /* the engines of this build */
 
 typedef enum wire_type {
     WIRE_NONE,
