@@ -133,6 +133,17 @@ lint_macos() {
                 -c "$1" -o "build/macos/$(basename "$1" .c).o"' compile
 }
 
+# Kernel text as MLX would hand it to a GPU's compiler, with headers that stand for the language's own.
+lint_gpu_text() { # metal|cuda, the flags of the language
+    text=build/gpu_text.$1
+    build release mlx_gpu_bench && build/release/mlx_gpu_bench --print "$1" >"$text" || return 1
+    header=tools/gpu/$1.h
+    shift
+    "$clang_bin"clang++$suffix "$@" -fsyntax-only -Wall -Wextra -Werror -Wshadow -Wconversion \
+        -Wdouble-promotion -Wno-sign-conversion -Wno-unused-function -Wno-unknown-attributes \
+        -include "$header" "$text"
+}
+
 run_lint() {
     n_passed=0
     n_failed=0
@@ -153,6 +164,9 @@ run_lint() {
     fi
     check 'clang-tidy' lint_tidy
     check 'cppcheck' lint_cppcheck
+    check 'Metal text type-checks' lint_gpu_text metal -x c++ -std=c++14
+    check 'CUDA text type-checks' lint_gpu_text cuda -x cuda -std=c++17 -nocudainc -nocudalib \
+        --cuda-device-only --cuda-gpu-arch=sm_75
     if [ "$system" = Linux ]; then
         check 'every portable file compiled for macOS' lint_macos
     fi
