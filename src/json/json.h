@@ -48,6 +48,10 @@ struct json_member {
  * a key with a NUL in it. Bytes that are no UTF-8 become U+FFFD. *out changes only on success. */
 cama_err json_parse(const char *text, size_t n, arena *a, json_value **out, err_info *err);
 
+/* The same of a file from anyone: CAMA_ERR_LIMIT past max_values values, counted as below. */
+cama_err json_parse_most(const char *text, size_t n, size_t max_values, arena *a, json_value **out,
+                         err_info *err);
+
 /* The first value of text, as Go's json.Decoder reads a request body: whatever stands behind it is
  * ignored, and the messages give no place ("unexpected EOF"). Bodies come from anyone:
  * CAMA_ERR_LIMIT past JSON_MAX_VALUES values, where an object or an array, which takes a kilobyte

@@ -9,10 +9,16 @@
 #define JSON_INT_MARK "e000000000"
 #define JSON_INT_MARK_BYTES 10
 
+typedef struct json_scan_in {
+    const char *text;
+    size_t n;
+    size_t max_values; /* counted as JSON_CONTAINER_VALUES says */
+} json_scan_in;
+
 /* Checks that text is one RFC 8259 value within JSON_MAX_DEPTH. Numbers that need a mark make the
  * whole value be copied to marked, which is untouched (n = 0) otherwise. out_used NULL: nothing but
  * white space may follow; else anything may, and it is set to where the value ends. */
-cama_err json_scan(const char *text, size_t n, buf *marked, size_t *out_used, err_info *err);
+cama_err json_scan(const json_scan_in *in, buf *marked, size_t *out_used, err_info *err);
 
 /* Capacity of the arrays behind a value: what json_append grows by and json_parse must keep. */
 size_t json_capacity(size_t n);

@@ -163,15 +163,16 @@ static cama_err read_checked(const char *text, size_t n, arena *a, json_value **
 }
 
 /* prefix: what stands behind the value is not looked at. */
-static cama_err parse(const char *text, size_t n, bool prefix, arena *a, json_value **out,
+static cama_err parse(const json_scan_in *in, bool prefix, arena *a, json_value **out,
                       err_info *err)
 {
+    const char *text = in->text;
     buf marked;
     buf repaired;
     buf_init(&marked, SIZE_MAX / 2);
     buf_init(&repaired, SIZE_MAX / 2);
-    size_t n_used = n;
-    cama_err e = json_scan(text, n, &marked, prefix ? &n_used : NULL, err);
+    size_t n_used = in->n;
+    cama_err e = json_scan(in, &marked, prefix ? &n_used : NULL, err);
     const char *from = marked.n ? marked.data : text;
     size_t n_from = marked.n ? marked.n : n_used;
     if (!e && !utf8_valid(from, n_from)) {
@@ -189,10 +190,16 @@ static cama_err parse(const char *text, size_t n, bool prefix, arena *a, json_va
 
 cama_err json_parse(const char *text, size_t n, arena *a, json_value **out, err_info *err)
 {
-    return parse(text, n, false, a, out, err);
+    return json_parse_most(text, n, SIZE_MAX, a, out, err);
+}
+
+cama_err json_parse_most(const char *text, size_t n, size_t max_values, arena *a, json_value **out,
+                         err_info *err)
+{
+    return parse(&(json_scan_in){text, n, max_values}, false, a, out, err);
 }
 
 cama_err json_parse_prefix(const char *text, size_t n, arena *a, json_value **out, err_info *err)
 {
-    return parse(text, n, true, a, out, err);
+    return parse(&(json_scan_in){text, n, JSON_MAX_VALUES}, true, a, out, err);
 }

@@ -13,7 +13,7 @@ typedef struct scanner {
     size_t copied; /* bytes of text that are in *marked already */
     buf *marked;
     bool prefix; /* messages are those of Go's Decoder, which give no place */
-    size_t n_value;
+    size_t n_value, max_values;
     err_info *err;
 } scanner;
 
@@ -261,14 +261,19 @@ static cama_err scan_value(scanner *s, uint32_t depth)
     const int c = peek(s);
     const bool is_container = c == '{' || c == '[';
     s->n_value += is_container ? JSON_CONTAINER_VALUES : 1;
-    if (s->n_value > JSON_MAX_VALUES && s->prefix) /* a few bytes each become a hundred */
-        return err_set(s->err, CAMA_ERR_LIMIT, "more than %u values", JSON_MAX_VALUES);
+    if (s->n_value > s->max_values) /* a few bytes each become a hundred */
+        return err_set(s->err, CAMA_ERR_LIMIT, "more than %zu values", s->max_values);
     return is_container ? scan_container(s, depth) : scan_scalar(s);
 }
 
-cama_err json_scan(const char *text, size_t n, buf *marked, size_t *out_used, err_info *err)
+cama_err json_scan(const json_scan_in *in, buf *marked, size_t *out_used, err_info *err)
 {
-    scanner s = {.text = text, .n = n, .marked = marked, .prefix = out_used != NULL, .err = err};
+    scanner s = {.text = in->text,
+                 .n = in->n,
+                 .marked = marked,
+                 .prefix = out_used != NULL,
+                 .max_values = in->max_values,
+                 .err = err};
     cama_err e = scan_value(&s, 0);
     if (e)
         return e;
@@ -280,6 +285,6 @@ cama_err json_scan(const char *text, size_t n, buf *marked, size_t *out_used, er
         *out_used = end;
     if (s.copied == 0)
         return CAMA_OK;
-    e = buf_append(marked, text + s.copied, end - s.copied);
+    e = buf_append(marked, in->text + s.copied, end - s.copied);
     return e ? buf_error(marked, "json", err) : CAMA_OK;
 }
