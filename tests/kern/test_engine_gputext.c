@@ -23,20 +23,6 @@
 #define KT_F16 1
 #include "gpu_variant.inc"
 
-#define GPU_TAG q4_k_2_2_f32
-#define GPU_FORMAT "engine/mlx/gpu/fmt_q4_k.inc"
-#define KT_N_ROW 2
-#define KT_N_OUT 2
-#define KT_F16 0
-#include "gpu_variant.inc"
-
-#define GPU_TAG q4_k_2_2_f16
-#define GPU_FORMAT "engine/mlx/gpu/fmt_q4_k.inc"
-#define KT_N_ROW 2
-#define KT_N_OUT 2
-#define KT_F16 1
-#include "gpu_variant.inc"
-
 #define GPU_TAG q4_k_4_4_f32
 #define GPU_FORMAT "engine/mlx/gpu/fmt_q4_k.inc"
 #define KT_N_ROW 4
@@ -93,20 +79,6 @@
 #define KT_F16 1
 #include "gpu_variant.inc"
 
-#define GPU_TAG q6_k_2_2_f32
-#define GPU_FORMAT "engine/mlx/gpu/fmt_q6_k.inc"
-#define KT_N_ROW 2
-#define KT_N_OUT 2
-#define KT_F16 0
-#include "gpu_variant.inc"
-
-#define GPU_TAG q6_k_2_2_f16
-#define GPU_FORMAT "engine/mlx/gpu/fmt_q6_k.inc"
-#define KT_N_ROW 2
-#define KT_N_OUT 2
-#define KT_F16 1
-#include "gpu_variant.inc"
-
 #define GPU_TAG q6_k_4_4_f32
 #define GPU_FORMAT "engine/mlx/gpu/fmt_q6_k.inc"
 #define KT_N_ROW 4
@@ -159,8 +131,6 @@ typedef struct variant {
 static const variant variants[] = {
     {QUANT_Q4_K, 1, 2, false, gemv_q4_k_1_2_f32, rows_q4_k_1_2_f32},
     {QUANT_Q4_K, 1, 2, true, gemv_q4_k_1_2_f16, rows_q4_k_1_2_f16},
-    {QUANT_Q4_K, 2, 2, false, gemv_q4_k_2_2_f32, rows_q4_k_2_2_f32},
-    {QUANT_Q4_K, 2, 2, true, gemv_q4_k_2_2_f16, rows_q4_k_2_2_f16},
     {QUANT_Q4_K, 4, 4, false, gemv_q4_k_4_4_f32, rows_q4_k_4_4_f32},
     {QUANT_Q4_K, 4, 4, true, gemv_q4_k_4_4_f16, rows_q4_k_4_4_f16},
     {QUANT_Q4_K, 8, 4, false, gemv_q4_k_8_4_f32, rows_q4_k_8_4_f32},
@@ -169,8 +139,6 @@ static const variant variants[] = {
     {QUANT_Q4_K, 2, 4, false, gemv_q4_k_2_4_f32, rows_q4_k_2_4_f32},
     {QUANT_Q6_K, 1, 2, false, gemv_q6_k_1_2_f32, rows_q6_k_1_2_f32},
     {QUANT_Q6_K, 1, 2, true, gemv_q6_k_1_2_f16, rows_q6_k_1_2_f16},
-    {QUANT_Q6_K, 2, 2, false, gemv_q6_k_2_2_f32, rows_q6_k_2_2_f32},
-    {QUANT_Q6_K, 2, 2, true, gemv_q6_k_2_2_f16, rows_q6_k_2_2_f16},
     {QUANT_Q6_K, 4, 4, false, gemv_q6_k_4_4_f32, rows_q6_k_4_4_f32},
     {QUANT_Q6_K, 4, 4, true, gemv_q6_k_4_4_f16, rows_q6_k_4_4_f16},
     {QUANT_Q6_K, 8, 4, false, gemv_q6_k_8_4_f32, rows_q6_k_8_4_f32},
@@ -415,7 +383,8 @@ static void test_sources(void **state)
                                         emlx_gpu_source_at(g, o, k % EMLX_GPU_N_VARIANT)->name);
             }
         }
-        assert_true(emlx_gpu_hash(g, QUANT_Q4_K) != emlx_gpu_hash(g, QUANT_Q6_K));
+        assert_true(emlx_gpu_hash(g, QUANT_Q4_K, false) != emlx_gpu_hash(g, QUANT_Q6_K, false));
+        assert_true(emlx_gpu_hash(g, QUANT_Q4_K, false) != emlx_gpu_hash(g, QUANT_Q4_K, true));
         emlx_gpu_free(g);
     }
     assert_null(emlx_gpu_kernel_for(QUANT_Q4_0));

@@ -11,7 +11,8 @@
 #define LANES 32u          /* that run together, on either maker's GPUs */
 #define GROUP_THREADS 128u /* of a group: four times 32 that know nothing of each other */
 #define MAX_TEXT ((size_t)1 << 20)
-#define N_ROW_CLASS 4u
+#define N_ROW_CLASS 3u
+#define HALF_VARIANT (EMLX_GPU_N_VARIANT / 2) /* those of f32, then those of f16 */
 
 static const emlx_gpu_kernel kernels[EMLX_GPU_N_FORMAT] = {
     {QUANT_Q4_K, "q4_k", 16, emlx_gpu_fmt_q4_k},
@@ -22,7 +23,7 @@ static const emlx_gpu_kernel kernels[EMLX_GPU_N_FORMAT] = {
  * that share what was read of x: more need more registers, fewer read x more often. */
 static const struct {
     uint32_t n_row, n_out;
-} classes[N_ROW_CLASS] = {{1, 2}, {2, 2}, {4, 4}, {8, 4}};
+} classes[N_ROW_CLASS] = {{1, 2}, {4, 4}, {8, 4}};
 
 struct emlx_gpu {
     const mb_api *b;
@@ -59,10 +60,10 @@ static uint64_t hash_text(uint64_t h, const char *text)
     return h;
 }
 
-/* Variants 0..3: gemv of the row classes, 4: rows, f32; 5..9: the same in f16. */
+/* Variants of a type: gemv of the row classes, then rows. */
 static bool is_rows(size_t v)
 {
-    return v % (EMLX_GPU_N_VARIANT / 2) == N_ROW_CLASS;
+    return v % HALF_VARIANT == N_ROW_CLASS;
 }
 
 /* The header of a source in heap memory, and its name. */
@@ -107,8 +108,8 @@ cama_err emlx_gpu_new(const mb_api *b, mb *m, const char *backend, emlx_gpu **ou
     for (size_t i = 0; i < EMLX_GPU_N_FORMAT; i++) {
         for (size_t v = 0; v < EMLX_GPU_N_VARIANT; v++) {
             emlx_gpu_source *s = &g->source[i][v];
-            const size_t c = v % (EMLX_GPU_N_VARIANT / 2);
-            s->is_f16 = v >= EMLX_GPU_N_VARIANT / 2;
+            const size_t c = v % HALF_VARIANT;
+            s->is_f16 = v >= HALF_VARIANT;
             s->n_row = is_rows(v) ? 0 : classes[c].n_row;
             s->n_out = is_rows(v) ? 0 : classes[c].n_out;
             if (write_source(g, &kernels[i], s)) {
@@ -151,10 +152,11 @@ const emlx_gpu_source *emlx_gpu_source_at(const emlx_gpu *g, quant_type t, size_
     return &g->source[index_of(t)][v];
 }
 
-uint64_t emlx_gpu_hash(const emlx_gpu *g, quant_type t)
+uint64_t emlx_gpu_hash(const emlx_gpu *g, quant_type t, bool is_f16)
 {
     uint64_t h = 0xCBF29CE484222325u;
-    for (size_t v = 0; v < EMLX_GPU_N_VARIANT; v++)
+    const size_t from = is_f16 ? HALF_VARIANT : 0;
+    for (size_t v = from; v < from + HALF_VARIANT; v++)
         h = hash_text(h, g->source[index_of(t)][v].name); /* a hash of the text is in it */
     return h;
 }
@@ -184,9 +186,8 @@ static mb_ref run(emlx_gpu *g, const emlx_gpu_source *s, const mb_ref *in, size_
 
 mb_ref emlx_gpu_rows(emlx_gpu *g, const emlx_gpu_weight *w, mb_ref ids, mb_dtype t)
 {
-    const size_t half = EMLX_GPU_N_VARIANT / 2;
     const emlx_gpu_source *s =
-        &g->source[index_of(w->type)][N_ROW_CLASS + (t == MB_F16 ? half : 0)];
+        &g->source[index_of(w->type)][N_ROW_CLASS + (t == MB_F16 ? HALF_VARIANT : 0)];
     const mb_ref blocks = ids ? g->b->take(g->m, w->blocks, ids, 0) : w->blocks;
     mb_shape shape;
     mb_dtype u8;
@@ -213,8 +214,7 @@ static mb_ref gemv(emlx_gpu *g, const emlx_gpu_weight *w, mb_ref x, size_t n_row
     size_t c = 0;
     while (classes[c].n_row < n_row)
         c++;
-    const emlx_gpu_source *s =
-        &g->source[index_of(w->type)][c + (is_f16 ? EMLX_GPU_N_VARIANT / 2 : 0)];
+    const emlx_gpu_source *s = &g->source[index_of(w->type)][c + (is_f16 ? HALF_VARIANT : 0)];
     const mb_ref in[] = {g->b->reshape(g->m, x, (mb_shape){2, {(int32_t)n_row, (int32_t)w->n_in}}),
                          w->blocks};
     const size_t n_group = (w->n_out + s->n_out - 1) / s->n_out;

@@ -9,6 +9,8 @@
  *
  * The same row of x gives the same bits alone and among others, up to EMLX_GPU_MAX_ROW; more rows
  * are multiplied by MLX's dense product.
+ * A text is compiled when the first value is asked for that needs it, in about a second; MLX keeps
+ * the result on disk on CUDA.
  * Lazy, like the bridge: each function adds nodes to the graph, failures stick in it and give 0.
  * Which formats may be used is for the self-test to say (emlx_selftest.h); who holds weights in
  * another form never comes here. Thread: the one that opened the bridge.
@@ -21,7 +23,8 @@
 
 #define EMLX_GPU_MAX_ROW 8u
 #define EMLX_GPU_N_FORMAT 2u
-#define EMLX_GPU_N_VARIANT 10u /* texts of a format: rows of x, operations, types of x */
+#define EMLX_GPU_N_VARIANT 8u /* texts of a format: gemv for 1, 4, 8 rows, rows; in f32, then f16  \
+                               */
 #define EMLX_GPU_NAME_BYTES 64
 
 /* What there is of a format, whatever the backend. */
@@ -48,15 +51,15 @@ const emlx_gpu_kernel *emlx_gpu_kernel_for(quant_type t);
 /* i < EMLX_GPU_N_FORMAT. */
 const emlx_gpu_kernel *emlx_gpu_kernel_at(size_t i);
 
-/* All texts for "metal" or "cuda" (another word: CAMA_ERR_UNSUPPORTED), 200 KB. b and m may be NULL
+/* All texts for "metal" or "cuda" (another word: CAMA_ERR_UNSUPPORTED), 160 KB. b and m may be NULL
  * for who only reads the texts; they are the caller's and must outlive it. */
 cama_err emlx_gpu_new(const mb_api *b, mb *m, const char *backend, emlx_gpu **out, err_info *err);
 void emlx_gpu_free(emlx_gpu *g); /* accepts NULL */
 
 /* Variant v < EMLX_GPU_N_VARIANT of a format; it lives as long as g. */
 const emlx_gpu_source *emlx_gpu_source_at(const emlx_gpu *g, quant_type t, size_t v);
-/* Over all texts of a format: another text is another kernel. */
-uint64_t emlx_gpu_hash(const emlx_gpu *g, quant_type t);
+/* Over all texts of a format for one type of x: another text is another kernel. */
+uint64_t emlx_gpu_hash(const emlx_gpu *g, quant_type t, bool is_f16);
 
 /* Weights as they lie on the device. */
 typedef struct emlx_gpu_weight {
