@@ -1,19 +1,11 @@
 /* Every form that emlx_forms claims, against the real library: what MLX makes of a repacked tensor
  * is what quant_dequant makes of the tensor, with a difference of 0; and its products with
  * activations are those of the values, within what sums in f32 may lose. */
-#include <float.h>
-
 #include "engine/mlx/emlx_forms.h"
 #include "mlx_rig.h"
 #include "quant/f16.h"
 
 enum { N_ROW = 64, N_COL = 1024, N_X = 3 };
-
-typedef struct rig {
-    const mb_api *b;
-    mb *m;
-    uint64_t random;
-} rig;
 
 /* Random bytes, until all weights are finite and none is larger than `limit`. */
 static void random_block(rig *r, quant_type t, float limit, uint8_t *out)
@@ -194,23 +186,6 @@ static void test_rows_in_parts(void **state)
     free(blocks);
 }
 
-static int setup(void **state)
-{
-    static rig r;
-    r.b = rig_load(TEST_MLX_PLUGIN);
-    r.m = rig_open(r.b);
-    r.random = 88172645463325252u;
-    *state = &r;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    rig *r = *state;
-    r->b->close(r->m);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -219,5 +194,5 @@ int main(void)
         cmocka_unit_test(test_rows_are_checked),
         cmocka_unit_test(test_rows_in_parts),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, rig_setup, rig_teardown);
 }

@@ -164,7 +164,9 @@ typedef struct mb_api {
     /* ---- arrays ---- */
     mb_ref (*from_host)(mb *m, const void *data, mb_shape shape, mb_dtype t); /* copies */
     /* The memory stays the caller's and must outlive the array and all that was made of it; no copy
-     * where the backend allows (CPU: always), else as from_host. */
+     * where the backend allows (CPU: always), else as from_host. It is not written to. On a CPU the
+     * 8 bytes before `data` must be readable, as they are in a mapped file behind its header and in
+     * a block of malloc: MLX looks for the size of a buffer there, and makes no use of it. */
     mb_ref (*from_owned)(mb *m, void *data, mb_shape shape, mb_dtype t);
     mb_ref (*zeros)(mb *m, mb_shape shape, mb_dtype t);
     mb_ref (*scalar)(mb *m, double value, mb_dtype t);

@@ -2,6 +2,7 @@
 #include "engine/mlx/bridge/mb_int.h"
 
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 
 const mx::array &mb_array(mb *m, mb_ref ref)
@@ -132,10 +133,35 @@ mb_ref arrays_from_host(mb *m, const void *data, mb_shape shape, mb_dtype t) noe
     });
 }
 
+/* How far the data of a buffer lies behind what its Buffer points to: MLX's allocator for CPUs
+ * keeps the size there, and has no other way to wrap memory of others (make_buffer gives none). */
+ptrdiff_t buffer_offset()
+{
+    mx::allocator::Data probe = mb_alloc(64);
+    mx::allocator::Buffer buffer = probe.buffer();
+    return static_cast<char *>(buffer.raw_ptr()) - static_cast<char *>(buffer.ptr());
+}
+
+/* A Buffer whose data is `data`; it does not own it, so MLX neither frees nor reuses it. */
+std::optional<mx::array> wrap(void *data, const mx::Shape &shape, mx::Dtype t)
+{
+    static const ptrdiff_t offset = buffer_offset();
+    mx::allocator::Buffer buffer(static_cast<char *>(data) - offset);
+    if (buffer.raw_ptr() != data)
+        return std::nullopt;
+    return mx::array(mx::allocator::Data(buffer, [](mx::allocator::Buffer) {}), shape, t);
+}
+
 mb_ref arrays_from_owned(mb *m, void *data, mb_shape shape, mb_dtype t) noexcept
 {
     return mb_verb(m, "from_owned", [&] {
-        return mx::array(data, mb_shape_to(shape), mb_dtype_to(t), [](void *) {});
+        const mx::Shape dims = mb_shape_to(shape);
+        const mx::Dtype type = mb_dtype_to(t);
+        if (!m->is_gpu) {
+            if (const auto a = wrap(data, dims, type))
+                return *a;
+        }
+        return mx::array(data, dims, type, [](void *) {});
     });
 }
 

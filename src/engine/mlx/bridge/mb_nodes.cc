@@ -140,13 +140,19 @@ void put_all(mb *m, const std::vector<mx::array> &arrays, mb_ref *outs)
         outs[i] = mb_put(m, arrays[i]);
 }
 
+/* Only now: the outputs may lie where the inputs were read from. */
+int put_none(int status, mb_ref *outs, size_t n_out)
+{
+    for (size_t i = 0; status && i < n_out && i < MB_MAX_OUT; i++)
+        outs[i] = 0;
+    return status;
+}
+
 int nodes_host_kernel(mb *m, mb_host_fn *fn, void *user, const mb_ref *in, size_t n_in,
                       const mb_shape *out_shapes, const mb_dtype *out_types, size_t n_out,
                       mb_ref *outs) noexcept
 {
-    for (size_t i = 0; i < n_out && i < MB_MAX_OUT; i++)
-        outs[i] = 0;
-    return mb_guard(m, "host_kernel", -1, [&] {
+    const int status = mb_guard(m, "host_kernel", -1, [&] {
         if (m->is_gpu)
             throw std::invalid_argument("the device is a GPU");
         const std::vector<mx::array> inputs = mb_arrays(m, in, n_in, MB_MAX_IN);
@@ -161,6 +167,7 @@ int nodes_host_kernel(mb *m, mb_host_fn *fn, void *user, const mb_ref *in, size_
                 outs);
         return 0;
     });
+    return put_none(status, outs, n_out);
 }
 
 std::vector<std::string> names_of(const char *const *names, size_t n, size_t n_max)
@@ -187,9 +194,7 @@ const mx::fast::CustomKernelFunction &kernel_of(mb *m, const mb_gpu_kernel &k)
 int nodes_gpu_kernel(mb *m, const mb_gpu_kernel *k, const mb_ref *in, const mb_shape *out_shapes,
                      const mb_dtype *out_types, mb_ref *outs) noexcept
 {
-    for (size_t i = 0; i < k->n_out && i < MB_MAX_OUT; i++)
-        outs[i] = 0;
-    return mb_guard(m, "gpu_kernel", -1, [&] {
+    const int status = mb_guard(m, "gpu_kernel", -1, [&] {
         if (!m->is_gpu)
             throw std::invalid_argument("the device is no GPU");
         const out_specs s = specs_of(out_shapes, out_types, k->n_out);
@@ -201,6 +206,7 @@ int nodes_gpu_kernel(mb *m, const mb_gpu_kernel *k, const mb_ref *in, const mb_s
                 outs);
         return 0;
     });
+    return put_none(status, outs, k->n_out);
 }
 
 } // namespace
