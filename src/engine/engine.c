@@ -2,9 +2,8 @@
 
 #include <string.h>
 
-#include "engine/none/none.h"
 
-static const engine_vt *const engines[] = {&nat_engine, &none_mlx_engine};
+static const engine_vt *const engines[] = {&nat_engine, &emlx_engine};
 
 engine_opts engine_opts_init(void)
 {

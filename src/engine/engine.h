@@ -194,8 +194,9 @@ typedef struct engine_vt {
     cama_err (*selftest)(engine_device d, buf *out, err_info *err);
 } engine_vt;
 
-extern const engine_vt nat_engine; /* engine/native */
-/* NULL past the end: every engine of this build, stubs included. */
+extern const engine_vt nat_engine;  /* engine/native */
+extern const engine_vt emlx_engine; /* engine/mlx */
+/* NULL past the end: every engine. */
 const engine_vt *engine_at(size_t i);
 
 /* For forms of vt: fn fills form, exact and n_bytes of one tensor; tensors of the plan are told

@@ -1,0 +1,76 @@
+/* The MLX engine against libllama on tiny models: every architecture with F32 weights, KV and
+ * activations, and every block format; once with nodes of ours on the CPU, once with MLX's own
+ * operations as on a GPU. */
+#include "tiny_ways.h"
+
+static engine_opts opts(bool stock, uint32_t n_thread)
+{
+    engine_opts o = exact_opts(n_thread);
+    o.device = ENGINE_CPU;
+    o.stock = stock;
+    return o;
+}
+
+static void architectures_with_kernels(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < TEST_COUNT(models); i++)
+        all_ways(models[i].name, models[i].tolerance, opts(false, 2));
+}
+
+static void architectures_with_stock_operations(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < TEST_COUNT(models); i++)
+        all_ways(models[i].name, models[i].tolerance, opts(true, 1));
+}
+
+static void formats(bool stock)
+{
+    for (size_t i = 0; i < TEST_COUNT(formats_of_tiny); i++) {
+        double peer;
+        double size;
+        const double error = format_error(formats_of_tiny[i], opts(stock, 1), &peer, &size);
+        TEST_NEAR(error / size, 0, 1e-5, "%s, %s", formats_of_tiny[i], stock ? "stock" : "kernels");
+    }
+}
+
+static void formats_with_kernels(void **state)
+{
+    (void)state;
+    formats(false);
+}
+
+static void formats_with_stock_operations(void **state)
+{
+    (void)state;
+    formats(true);
+}
+
+static void formats_with_int8_activations(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < TEST_COUNT(formats_of_tiny); i++) {
+        double peer;
+        double size;
+        engine_opts o = engine_opts_init();
+        o.device = ENGINE_CPU;
+        const double error = format_error(formats_of_tiny[i], o, &peer, &size);
+        TEST_NEAR(error / peer, 0, 1.5, "%s, int8 activations, to libllama's error",
+                  formats_of_tiny[i]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(architectures_with_kernels),
+        cmocka_unit_test(architectures_with_stock_operations),
+        cmocka_unit_test(formats_with_kernels),
+        cmocka_unit_test(formats_with_stock_operations),
+        cmocka_unit_test(formats_with_int8_activations),
+    };
+    tiny_engine = &emlx_engine;
+    (void)setenv("CAMA_MLX_PLUGIN", TEST_MLX_PLUGIN, 1);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
