@@ -11,7 +11,8 @@
 #include "base/clock.h"
 #include "base/plat.h"
 
-#define MAX_POOL_BYTES 65536u /* copies of the strings of options */
+#define MAX_POOL_BYTES 65536u       /* copies of the strings of options */
+#define MAX_ABOUT_BYTES (64u << 20) /* of what a runner says of engines */
 
 void pool_lock(pool *p)
 {
@@ -72,7 +73,9 @@ static cama_err fill_opts(pool *p, const pool_opts *o, err_info *err)
     p->o.kv_type = copy_or(&p->memory, o->kv_type, "f16");
     p->o.activations = copy_or(&p->memory, o->activations, "int8");
     p->o.weights = copy_or(&p->memory, o->weights, "auto");
-    if ((o->exe && !p->o.exe) || !p->o.kv_type || !p->o.activations || !p->o.weights)
+    p->o.data_dir = o->data_dir ? copy_or(&p->memory, o->data_dir, "") : NULL;
+    if ((o->data_dir && !p->o.data_dir) || (o->exe && !p->o.exe) || !p->o.kv_type ||
+        !p->o.activations || !p->o.weights)
         return err_set(err, CAMA_ERR_NOMEM, "pool: no memory for its options");
     p->o.max_loaded = o->max_loaded ? o->max_loaded : 3;
     p->o.max_queue = o->max_queue ? o->max_queue : 512;
@@ -85,6 +88,19 @@ static cama_err fill_opts(pool *p, const pool_opts *o, err_info *err)
         p->o.keep_alive_ns = 300000000000ll;
     else if (o->keep_alive_ns < 0)
         p->o.keep_alive_ns = POOL_KEEP_FOREVER;
+    return CAMA_OK;
+}
+
+/* Nothing in it is needed to run. */
+static cama_err open_hist(pool *p, err_info *err)
+{
+    err_info why;
+    const cama_err e = hist_open(p->o.data_dir, &p->hist, &why);
+    if (e)
+        return err_set(err, e, "%s", why.text);
+    if (why.code)
+        pool_log(p, POOL_WARN_LEVEL, "%s: what is learned of engines ends with this server",
+                 why.text);
     return CAMA_OK;
 }
 
@@ -139,6 +155,8 @@ static void free_pool(pool *p)
     p->is_closing = true;
     pool_slot_prune(p, clock_now_ns());
     close_wake(p);
+    hist_close(p->hist);
+    arena_done(&p->about.memory);
     if (p->have_changed)
         (void)pthread_cond_destroy(&p->changed);
     if (p->have_lock)
@@ -155,7 +173,10 @@ cama_err pool_open(const pool_opts *o, pool **out, err_info *err)
     p->wake_fd[0] = p->wake_fd[1] = -1;
     p->timer_ns = UINT64_MAX;
     arena_init(&p->memory, MAX_POOL_BYTES);
+    arena_init(&p->about.memory, MAX_ABOUT_BYTES);
     cama_err e = fill_opts(p, o, err);
+    if (!e)
+        e = open_hist(p, err);
     if (!e)
         e = open_wake(p, err);
     if (!e)
@@ -192,6 +213,7 @@ void pool_close(pool *p)
     if (!p)
         return;
     pool_drain(p, 0);
+    pool_about_close(p);
     pool_lock(p);
     p->stop_timer = true;
     pool_wake_timer(p);

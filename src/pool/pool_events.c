@@ -1,6 +1,7 @@
 #include "pool/pool_int.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/utf8.h"
@@ -27,6 +28,26 @@ static void tell_loaded(const pool_task *t)
     tell(t, &e);
 }
 
+/* For every job of a runner that stands in for another engine. */
+static void tell_fallback(const pool_task *t)
+{
+    static const char *const keys[] = {"code", "text", "from", "to", "reason"};
+    const pool_choice *c = &t->runner->choice;
+    if (!c->from[0])
+        return;
+    const char *const texts[] = {"engine_fallback", c->text, c->from, c->engine, c->reason};
+    json_value values[sizeof keys / sizeof *keys] = {0};
+    json_member members[sizeof keys / sizeof *keys] = {0};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        values[i] = (json_value){.kind = JSON_STRING, .text = texts[i], .n = strlen(texts[i])};
+        members[i] = (json_member){.key = keys[i], .n_key = strlen(keys[i]), .value = &values[i]};
+    }
+    const json_value head = {
+        .kind = JSON_OBJECT, .n = sizeof keys / sizeof *keys, .members = members};
+    const pool_event e = {.type = POOL_WARNING, .head = &head};
+    tell(t, &e);
+}
+
 void pool_tell_end(const pool_task *t)
 {
     const bool failed = t->err.code != CAMA_OK;
@@ -38,12 +59,28 @@ void pool_tell_end(const pool_task *t)
 
 /* ---- a job begins ---- */
 
-/* The job that was just sent, or could not be; t may have ended meanwhile. */
-static void after_send(pool *p, pool_job_id id, const err_info *err)
+/* What was sent of a job, and is its sender's meanwhile. */
+typedef struct parcel {
+    pool_job_id id;
+    char *head;
+    void *data;
+} parcel;
+
+/* The job that was just sent, or could not be; it may have ended meanwhile. It keeps what it would
+ * need to run again, until a part of its answer is told. */
+static void after_send(pool *p, const parcel *sent, const err_info *err)
 {
+    const pool_job_id id = sent->id;
     pool_task *t = pool_task_find(p, id);
-    if (!t)
+    if (!t) {
+        free(sent->head);
+        free(sent->data);
         return;
+    }
+    t->head = sent->head;
+    t->data = sent->data;
+    if (!t->runner->may_fall_back || t->has_told)
+        pool_task_release(p, t);
     if (err->code == CAMA_ERR_LIMIT || err->code == CAMA_ERR_NOMEM) {
         err_info busy = *err;
         if (err->code == CAMA_ERR_LIMIT) /* the runner reads nothing and its queue is full */
@@ -54,7 +91,6 @@ static void after_send(pool *p, pool_job_id id, const err_info *err)
         return;
     }
     t->is_sent = true;
-    p->queue_bytes -= t->n_head + t->n_data;
     if (t->cancel_ns)
         pool_send(t->runner, WIRE_CANCEL, id, "{}");
 }
@@ -67,34 +103,32 @@ static void send_job(pool *p, pool_task *t)
     if (r->tasks.n == 0)
         pool_runner_watch(r);
     t->state = TASK_RUNNING;
+    t->n_run++;
     pool_tasks_add(&r->tasks, t);
     pool_log(p, POOL_DEBUG, "job %llu of %s begins after %.3f s, %.3f s of it loading",
              (unsigned long long)t->id, r->source->model.name,
              (double)(t->load_ns + t->queue_ns) / 1e9, (double)t->load_ns / 1e9);
-    char *head = t->head;
-    void *data = t->data;
-    t->head = NULL;
-    t->data = NULL;
-    const pool_job_id id = t->id;
+    const parcel sent = {.id = t->id, .head = t->head, .data = t->data};
     const wire_out f = {.type = WIRE_JOB,
-                        .job = id,
-                        .head = head,
+                        .job = t->id,
+                        .head = t->head,
                         .n_head = t->n_head,
-                        .data = data,
+                        .data = t->data,
                         .n_data = t->n_data};
+    t->head = NULL; /* the reading thread may end the job while it is sent */
+    t->data = NULL;
     (void)pthread_mutex_unlock(&p->lock);
     err_info err = {0};
     (void)wire_send(r->wire, &f, &err); /* after_send looks at err */
-    free(head);
-    free(data);
     pool_lock(p);
-    after_send(p, id, &err);
+    after_send(p, &sent, &err);
 }
 
 void pool_start_task(pool *p, pool_task *t)
 {
     pool_runner *r = t->runner;
     tell_loaded(t);
+    tell_fallback(t);
     pool_lock(p);
     r->n_starting--;
     if (t->cancel_ns) {
@@ -202,6 +236,7 @@ static void finish(pool *p, pool_task *t, const wire_frame *f)
     pool_tasks_remove(&r->tasks, t);
     pool_task_unregister(p, t);
     pool_slot_finished(r->slot);
+    pool_choice_worked(r);
     pool_runner_rests(r, clock_now_ns());
     pool_step(p);
 }
@@ -209,13 +244,19 @@ static void finish(pool *p, pool_task *t, const wire_frame *f)
 /* The job of a frame, under the lock; NULL and *err: the runner may not send it. */
 static pool_task *find_task(pool_runner *r, const wire_frame *f, err_info *err)
 {
-    pool_task *t = pool_task_find(r->pool, f->job);
+    pool *p = r->pool;
+    pool_task *t = pool_task_find(p, f->job);
     if (!t || t->state != TASK_RUNNING || t->runner != r) {
         (void)err_set(err, CAMA_ERR_FORMAT, "a frame %s of job %llu, which it does not have",
                       wire_type_name(f->type), (unsigned long long)f->job);
         return NULL;
     }
     t->has_begun = true;
+    if (f->type != WIRE_WARN && f->type != WIRE_FAIL && !t->has_told) {
+        t->has_told = true;
+        if (t->is_sent) /* else whoever sends it sees to that */
+            pool_task_release(p, t);
+    }
     if (f->type == WIRE_TEXT || f->type == WIRE_THINK)
         t->may_send -= (int64_t)f->n_data;
     if (t->may_send >= -POOL_MAX_OVERDRAFT)
@@ -223,6 +264,33 @@ static pool_task *find_task(pool_runner *r, const wire_frame *f, err_info *err)
     (void)err_set(err, CAMA_ERR_LIMIT, "%lld bytes of text that its reader has no room for",
                   (long long)-t->may_send);
     return NULL;
+}
+
+/* A warning that the client knows from a run of the job that came to nothing. */
+static bool is_known_warning(pool_task *t, const wire_frame *f)
+{
+    if (f->type != WIRE_WARN)
+        return false;
+    uint64_t hash = 14695981039346656037ull; /* FNV-1a */
+    for (size_t i = 0; i < f->n_head; i++)
+        hash = (hash ^ (unsigned char)f->head_text[i]) * 1099511628211ull;
+    for (uint32_t i = 0; t->n_run > 1 && i < t->n_told; i++)
+        if (t->told[i] == hash)
+            return true;
+    if (t->n_told < POOL_MAX_TOLD)
+        t->told[t->n_told++] = hash;
+    return false;
+}
+
+/* The engine, and not the request, is at fault, and another one may take the job: it is as if the
+ * runner had died of it. */
+static bool is_engine_failure(const pool_runner *r, const pool_task *t, const wire_frame *f)
+{
+    err_info failure;
+    if (f->type != WIRE_FAIL || t->has_told || t->cancel_ns || !r->may_fall_back)
+        return false;
+    wire_get_err(f->head, &failure);
+    return failure.code == CAMA_ERR_ENGINE;
 }
 
 bool pool_job_frame(pool_runner *r, const wire_frame *f, err_info *err)
@@ -237,9 +305,19 @@ bool pool_job_frame(pool_runner *r, const wire_frame *f, err_info *err)
         pool_unlock(p);
         return false;
     }
+    if (is_engine_failure(r, t, f)) {
+        err_info failure;
+        wire_get_err(f->head, &failure);
+        pool_runner_kill(r, "%s", failure.text);
+        pool_unlock(p);
+        return true;
+    }
+    const bool is_known = is_known_warning(t, f);
     if (is_last)
         finish(p, t, f);
     pool_unlock(p);
+    if (is_known)
+        return true;
 
     /* Only this thread tells and frees the tasks of this runner. */
     err_info failure;

@@ -25,6 +25,7 @@
 #include <sys/types.h>
 
 #include "base/workers.h"
+#include "hist/hist.h"
 #include "pool/pool.h"
 #include "wire/wire.h"
 
@@ -42,6 +43,14 @@
 /* Text past its credit that a job may send: rendered prompts know no credit. */
 #define POOL_MAX_OVERDRAFT ((int64_t)WIRE_MAX_DATA_DOWN)
 #define POOL_WHY_BYTES 256
+#define POOL_ENGINE_BYTES 32
+#define POOL_BUILD_BYTES 96
+#define POOL_TELL_BYTES 512              /* texts of fallbacks and choices */
+#define POOL_TRIES 2                     /* failures of an engine before another one takes over */
+#define POOL_COUNT_NS 3600000000000ull   /* so long a failure counts when no job finished since */
+#define POOL_ABOUT_NS 10000000000ull     /* what a runner may take to say which engines there are */
+#define POOL_ABOUT_AGE_NS 60000000000ull /* so long that answer is believed */
+#define POOL_MAX_TOLD 8                  /* warnings of a job that are known if it runs again */
 /* Ollama's words, which clients know. */
 #define POOL_BUSY_TEXT "server busy, please try again.  maximum pending requests exceeded"
 
@@ -62,6 +71,8 @@ typedef enum pool_task_state {
     TASK_ENDED
 } pool_task_state;
 
+/* A job may run more than once: until something of it was told (warnings are no answer), its head
+ * and data are kept where another engine may have to take over. */
 typedef struct pool_task {
     struct pool_task *next, *prev; /* [lock] in the list of its state */
     struct pool_task *hash_next;   /* [lock] */
@@ -70,20 +81,25 @@ typedef struct pool_task {
     pool_slot *slot;       /* [lock] until it has ended */
     pool_runner *runner;   /* [lock] from STARTING on */
     pool_sink sink;
-    char *head; /* freed when it is sent */
+    char *head; /* freed when it is sent and cannot run again; [lock] in RUNNING */
     void *data;
     size_t n_head, n_data;
     bool only_load;
     uint32_t n_ctx;
     int64_t keep_ns;
     uint64_t submit_ns;
-    uint64_t load_ns, queue_ns; /* set when it starts */
-    uint64_t cancel_ns;         /* [lock] when it was canceled, or 0 */
-    uint64_t credit;            /* [lock] granted by the reader and not sent yet */
-    int64_t may_send;           /* [lock] bytes of text that the runner may still send */
-    bool is_sent;               /* [lock] the JOB frame is on its way */
-    bool has_begun;             /* [lock] a frame of it has come */
-    err_info err;               /* ENDED: OK is DONE */
+    uint64_t load_ns, queue_ns;   /* set when it starts */
+    uint64_t cancel_ns;           /* [lock] when it was canceled, or 0 */
+    uint64_t credit;              /* [lock] granted by the reader and not sent yet */
+    int64_t may_send;             /* [lock] bytes of text that the runner may still send */
+    bool is_sent;                 /* [lock] the JOB frame is on its way */
+    bool has_begun;               /* [lock] a frame of it has come */
+    bool has_told;                /* [lock] a part of its answer has come */
+    bool is_counted;              /* [lock] in pool.queue_bytes */
+    uint32_t n_run;               /* [lock] times that it was sent */
+    uint64_t told[POOL_MAX_TOLD]; /* its runner's reading thread's: hashes of its warnings */
+    uint32_t n_told;
+    err_info err; /* ENDED: OK is DONE */
 } pool_task;
 
 typedef struct pool_tasks {
@@ -107,6 +123,18 @@ typedef struct pool_figures {
     uint32_t n_ctx;
 } pool_figures;
 
+/* What a slot asks of its next runner, and what it knows of engines that failed. */
+typedef struct pool_choice {
+    char engine[POOL_ENGINE_BYTES]; /* "": as the model says */
+    char from[POOL_ENGINE_BYTES];   /* the engine that this one stands in for; "": none */
+    char from_build[POOL_BUILD_BYTES];
+    char reason[POOL_WHY_BYTES];    /* how that one failed */
+    char text[POOL_TELL_BYTES];     /* the same in a sentence: of the warning */
+    bool is_to_note;                /* in hist, as soon as the other engine has the model */
+    char failed[POOL_ENGINE_BYTES]; /* the engine that failed last; n_fail times in a row */
+    uint32_t n_fail;
+} pool_choice;
+
 struct pool_runner {
     pool *pool;
     pool_slot *slot; /* [lock] */
@@ -124,11 +152,15 @@ struct pool_runner {
     unsigned n_starting;     /* [lock] tasks in STARTING */
     uint32_t load_n_ctx;     /* planned for; set before LOAD */
 
-    pool_figures plan;     /* [lock] */
-    char engine[32];       /* [lock] from PLAN */
-    uint64_t planned_turn; /* [lock] place in the line for room */
-    bool wait_is_told;     /* [lock] in the log, that it waits there */
-    json_value *ready;     /* READY's head, in ready_memory; written before the state is READY */
+    pool_choice choice;               /* of its slot, when it began */
+    pool_figures plan;                /* [lock] */
+    char engine[POOL_ENGINE_BYTES];   /* [lock] from PLAN; before that the one that is looked at */
+    char build[POOL_BUILD_BYTES];     /* [lock] from PLAN; "": not known */
+    char why_engine[POOL_TELL_BYTES]; /* [lock] from PLAN */
+    bool may_fall_back;               /* [lock] another engine could take the model */
+    uint64_t planned_turn;            /* [lock] place in the line for room */
+    bool wait_is_told;                /* [lock] in the log, that it waits there */
+    json_value *ready; /* READY's head, in ready_memory; written before the state is READY */
     arena ready_memory;
     bool weights_in_memory; /* [lock] private memory, not the system's cache of the file */
     uint32_t n_ctx;         /* [lock] largest that was had */
@@ -147,7 +179,8 @@ struct pool_runner {
     uint32_t budget_threads, budget_us; /* [lock] as sent; 0 threads: nothing yet */
 
     char why[POOL_WHY_BYTES]; /* [lock] the pool's reason to end it; "" : it ended by itself */
-    err_info refused;         /* [lock] code != OK: REFUSE came */
+    err_info refused;         /* [lock] code != OK: REFUSE came, or it could not be started */
+    bool engine_refused;      /* [lock] it was a REFUSE that names an engine */
 };
 
 struct pool_slot {
@@ -160,9 +193,24 @@ struct pool_slot {
     uint32_t n_backoff;            /* since the last job that finished */
     uint64_t backoff_until_ns;
     char last_end[POOL_WHY_BYTES];
+    pool_choice choice;
     bool wants_room;       /* its runner refused for want of memory: one of the others goes first */
     uint64_t refused_gone; /* pool.n_gone at that time */
 };
+
+/* The question which engines there are: asked of a runner by a thread of its own. */
+typedef struct pool_about {
+    pthread_t thread;
+    bool have_thread;    /* [lock] to be joined */
+    bool is_asking;      /* [lock] */
+    bool is_late;        /* [lock] its time is over: the process was killed */
+    pid_t pid;           /* [lock] 0: none */
+    wire *wire;          /* [lock] NULL: none */
+    uint64_t until_ns;   /* [lock] while there is a process */
+    uint64_t known_ns;   /* [lock] when the answer came; 0: none that may be believed */
+    arena memory;        /* [lock] of the answer */
+    json_value *engines; /* [lock] an array, or NULL */
+} pool_about;
 
 struct pool {
     pool_opts o; /* defaults filled in; strings are in memory */
@@ -173,6 +221,8 @@ struct pool {
     pthread_t timer;
     int wake_fd[2]; /* a byte wakes the timer */
 
+    hist *hist;
+    pool_about about;
     pool_slot *slots;           /* [lock] */
     pool_runner *runners;       /* [lock] not GONE */
     pool_runner *dead;          /* [lock] GONE, to be joined */
@@ -212,6 +262,11 @@ void pool_task_told(pool *p, pool_task *t);
 void pool_task_end(pool *p, pool_task *t, const err_info *err);
 /* All of a list. */
 void pool_tasks_fail(pool *p, pool_tasks *l, const err_info *err);
+/* Its head and data are not needed any more. */
+void pool_task_release(pool *p, pool_task *t);
+/* Those of a runner that ended wait again, before the others of their slot, unless a part of their
+ * answer was told: those fail. */
+void pool_tasks_again(pool *p, pool_runner *r, const err_info *err);
 /* From its slot's list to pool.starting. */
 void pool_task_claim(pool *p, pool_task *t, pool_runner *r);
 /* Jobs of a slot that have not begun, but for those that a runner may compute at once. */
@@ -229,6 +284,36 @@ void pool_slot_finished(pool_slot *s);
 /* Whether it may not start a runner now; fills *err. */
 bool pool_slot_backs_off(const pool_slot *s, uint64_t now_ns, err_info *err);
 void pool_died_error(const char *how, err_info *err);
+
+/* ---- pool_choice.c: which engine; under the lock where nothing else is said ---- */
+
+/* What becomes of the jobs of a runner that ended. */
+typedef enum pool_fate {
+    FATE_OVER, /* they are told why */
+    FATE_AGAIN /* they wait for the next runner: on the same engine, or on another one */
+} pool_fate;
+
+/* Decides what the slot of r asks of its next runner. reason is how r ended; it may be replaced by
+ * what jobs are to be told. died: it crashed or hung. */
+pool_fate pool_choice_ended(pool_runner *r, bool died, err_info *reason);
+/* A job has finished on r. */
+void pool_choice_worked(pool_runner *r);
+/* Gives an engine a note in hist when r stands in for it. Gives the lock up. */
+void pool_choice_note(pool_runner *r);
+/* ,"engine":..,"device":..,"why":..,"avoid":[..] of LOAD. Not under the lock. */
+void pool_choice_write(pool_runner *r, buf *b);
+/* Whether the head of PLAN names another engine that could take the model. */
+bool pool_choice_has_other(const wire_frame *f);
+bool pool_is_free_choice(const pool_model *m);
+
+/* ---- pool_about.c ---- */
+
+/* What a runner said of its engine: the answer is asked for anew when it was another. Under the
+ * lock. */
+void pool_about_check(pool *p, const pool_runner *r);
+/* Its time is over, or the pool ends. Under the lock. */
+void pool_about_kill(pool *p);
+void pool_about_close(pool *p); /* accepts one that was never used */
 
 /* ---- pool_runner.c: the process and its thread ---- */
 /* Under the lock. CAMA_ERR_NOMEM: no thread. */

@@ -43,6 +43,19 @@ static void put_ready(buf *b, const pool_runner *r, const char *key, const char 
     put_string(b, key, v && v->kind == JSON_STRING ? v->text : fallback);
 }
 
+/* A field of READY as it is, where it is of that kind. */
+static void put_json(buf *b, const pool_runner *r, const char *key, json_kind kind,
+                     const char *fallback)
+{
+    const json_value *v = r->ready_ns ? json_get(r->ready, key) : NULL;
+    (void)buf_printf(b, "\"%s\":", key); /* the buffer keeps the first failure */
+    if (v && v->kind == kind)
+        (void)json_write(v, b);
+    else
+        (void)buf_puts(b, fallback);
+    (void)buf_putc(b, ',');
+}
+
 static void put_runner(buf *b, const pool_runner *r, uint64_t now_ns)
 {
     const pool_model *m = &r->source->model;
@@ -54,6 +67,13 @@ static void put_runner(buf *b, const pool_runner *r, uint64_t now_ns)
     put_string(b, "key", m->key);
     (void)buf_printf(b, "\"details\":%s,", m->details);
     put_ready(b, r, "engine", "engine", r->engine);
+    put_ready(b, r, "engine_version", "engine_version", "");
+    put_ready(b, r, "why", "why", r->why_engine);
+    put_ready(b, r, "note", "note", "");
+    put_string(b, "fallback", r->choice.from[0] ? r->choice.text : "");
+    put_json(b, r, "is_gpu", JSON_BOOL, "false");
+    put_json(b, r, "exact", JSON_BOOL, "false");
+    put_json(b, r, "forms", JSON_ARRAY, "[]");
     put_ready(b, r, "device", "device", "");
     put_ready(b, r, "activations", "activations", r->pool->o.activations);
     put_ready(b, r, "kv_type", "kv_type", r->pool->o.kv_type);

@@ -64,7 +64,7 @@ static void put_text(buf *b, const char *key, const char *text)
     (void)json_write_string(text, strlen(text), b);
 }
 
-static void write_load_head(const pool_runner *r, buf *b)
+static void write_load_head(pool_runner *r, buf *b)
 {
     const pool_opts *o = &r->pool->o;
     const pool_model *m = &r->source->model;
@@ -73,11 +73,11 @@ static void write_load_head(const pool_runner *r, buf *b)
                      "\"n_batch\":0,\"threads\":%u,\"max_bytes\":%llu",
                      m->n_path, m->projector ? "true" : "false", r->load_n_ctx, o->n_parallel,
                      o->n_thread, (unsigned long long)o->max_bytes);
-    put_text(b, "engine", m->engine);
     put_text(b, "kv_type", o->kv_type);
     put_text(b, "activations", o->activations);
     put_text(b, "weights", o->weights);
     put_text(b, "name", m->name);
+    pool_choice_write(r, b);
     (void)buf_putc(b, '}');
 }
 
@@ -159,11 +159,26 @@ static verdict on_plan(pool_runner *r, const wire_frame *f, err_info *err)
     r->plan = read_figures(f);
     r->n_ctx = r->plan.n_ctx;
     (void)snprintf(r->engine, sizeof r->engine, "%s", wire_str(f, "engine", ""));
+    (void)snprintf(r->build, sizeof r->build, "%s", wire_str(f, "build", ""));
+    (void)snprintf(r->why_engine, sizeof r->why_engine, "%s", wire_str(f, "why", ""));
+    r->may_fall_back = pool_choice_has_other(f);
     r->state = RUNNER_PLANNED;
     r->plan_ns = clock_now_ns();
     r->planned_turn = ++r->pool->n_turn;
     pool_step(r->pool);
     return GO_ON;
+}
+
+/* A sign of life; before the plan also which engine is looked at, which may be the end of the
+ * process. native opens no library: who dies of looking at that dies of the file. */
+static void on_progress(pool_runner *r, const wire_frame *f)
+{
+    const char *name = wire_str(f, "engine", "");
+    r->alive_ns = clock_now_ns();
+    if (r->state != RUNNER_PLANNING || !*name)
+        return;
+    (void)snprintf(r->engine, sizeof r->engine, "%s", name);
+    r->may_fall_back = strcmp(name, "native") != 0;
 }
 
 static verdict on_refuse(pool_runner *r, const wire_frame *f, err_info *err)
@@ -175,6 +190,12 @@ static verdict on_refuse(pool_runner *r, const wire_frame *f, err_info *err)
     wire_get_err(f->head, &r->refused);
     if (r->refused.code == CAMA_OK)
         r->refused.code = CAMA_ERR_ENGINE;
+    const char *name = wire_str(f, "engine", "");
+    if (*name) {
+        r->engine_refused = true;
+        (void)snprintf(r->engine, sizeof r->engine, "%s", name);
+        (void)snprintf(r->build, sizeof r->build, "%s", wire_str(f, "build", ""));
+    }
     return IT_IS_OVER;
 }
 
@@ -189,6 +210,9 @@ static verdict on_ready(pool_runner *r, const wire_frame *f, err_info *err)
         r->refused = *err;
         return IT_IS_OVER;
     }
+    pool_choice_note(r);
+    if (r->state != RUNNER_LOADING) /* the pool changed its mind meanwhile */
+        return GO_ON;
     r->plan = read_figures(f);
     r->n_ctx = r->plan.n_ctx;
     r->budget_threads = 0; /* told again: there was nothing to set while it loaded */
@@ -198,6 +222,7 @@ static verdict on_ready(pool_runner *r, const wire_frame *f, err_info *err)
     const pool_task *first = r->slot->waiting.first;
     r->keep_ns = first ? first->keep_ns : r->pool->o.keep_alive_ns;
     pool_runner_rests(r, r->ready_ns);
+    pool_about_check(r->pool, r);
     pool_log(r->pool, POOL_INFO, "loaded %s in %.2f s", r->source->model.name,
              (double)(r->ready_ns - r->start_ns) / 1e9);
     pool_step(r->pool);
@@ -250,7 +275,7 @@ static verdict on_own_frame(pool_runner *r, const wire_frame *f, err_info *err)
     case WIRE_READY:
         return on_ready(r, f, err);
     case WIRE_PROGRESS:
-        r->alive_ns = clock_now_ns();
+        on_progress(r, f);
         return GO_ON;
     case WIRE_PONG:
         on_pong(r, f);
@@ -369,6 +394,30 @@ static bool is_worth_another_try(const pool_runner *r, const err_info *reason)
            pool_has_other_holder(r->pool, r);
 }
 
+/* Jobs of a runner that ended: they are told why, or wait for another one. */
+static void end_jobs(pool_runner *r, bool died, err_info *reason)
+{
+    pool *p = r->pool;
+    pool_slot *s = r->slot;
+    if (is_worth_another_try(r, reason)) {
+        s->wants_room = true;
+        s->refused_gone = p->n_gone;
+        return;
+    }
+    /* Whoever ends without work, as an idle one that is killed, did not die of its model. */
+    const bool of_model = died && (!r->ready_ns || r->tasks.n);
+    if (!reason->code)
+        return;
+    err_info told = *reason;
+    const bool again = pool_choice_ended(r, of_model, &told) == FATE_AGAIN;
+    if (again)
+        pool_tasks_again(p, r, reason);
+    else
+        pool_tasks_fail(p, &r->tasks, &told);
+    if (!again && !r->ready_ns)
+        pool_tasks_fail(p, &s->waiting, &told);
+}
+
 /* Under the lock: its jobs end, and its slot may have another one. */
 static void detach(pool_runner *r, const err_info *garbage_err, const char *how)
 {
@@ -386,14 +435,7 @@ static void detach(pool_runner *r, const err_info *garbage_err, const char *how)
                      r->source->model.name, s->waiting.n, said);
         pool_slot_failed(p, s, said);
     }
-    if (is_worth_another_try(r, &reason)) {
-        s->wants_room = true;
-        s->refused_gone = p->n_gone;
-    } else if (reason.code) {
-        pool_tasks_fail(p, &r->tasks, &reason);
-        if (!r->ready_ns)
-            pool_tasks_fail(p, &s->waiting, &reason);
-    }
+    end_jobs(r, reason.code == CAMA_ERR_RUNNER && !garbage_err, &reason);
     s->runner = NULL;
     r->slot = NULL;
     r->state = RUNNER_GONE;
@@ -448,6 +490,7 @@ cama_err pool_runner_start(pool *p, pool_slot *s, err_info *err)
     r->slot = s;
     r->source = s->source;
     r->source->n_ref++;
+    r->choice = s->choice;
     r->spawn_ns = r->alive_ns = clock_now_ns();
     arena_init(&r->ready_memory, MAX_READY_BYTES);
     sigset_t all;

@@ -37,9 +37,10 @@ static bool copy_model(arena *a, const pool_model *m, pool_model *out)
         .n_path = m->n_path,
         .projector = copy_text(a, m->projector),
         .engine = copy_text(a, m->engine ? m->engine : ""),
+        .device = copy_text(a, m->device ? m->device : ""),
         .details = copy_text(a, m->details ? m->details : "{}"),
     };
-    return out->key && out->name && out->digest && out->engine && out->details &&
+    return out->key && out->name && out->digest && out->engine && out->device && out->details &&
            is_copied(out->projector, m->projector);
 }
 
@@ -105,8 +106,9 @@ void pool_slot_prune(pool *p, uint64_t now_ns)
 {
     for (pool_slot **at = &p->slots; *at;) {
         pool_slot *s = *at;
-        const bool remembers = s->backoff_until_ns > now_ns ||
-                               (s->fail_ns[0] && now_ns - s->fail_ns[0] < POOL_FAIL_NS);
+        const uint64_t since_ns = s->fail_ns[0] ? now_ns - s->fail_ns[0] : UINT64_MAX;
+        const bool remembers = s->backoff_until_ns > now_ns || since_ns < POOL_FAIL_NS ||
+                               (s->choice.n_fail && since_ns < POOL_COUNT_NS);
         if (s->runner || s->waiting.n || (remembers && !p->is_closing)) {
             at = &s->next;
             continue;

@@ -91,7 +91,19 @@ void pool_task_register(pool *p, pool_task *t)
     t->hash_next = *bucket;
     *bucket = t;
     p->n_task++;
+    t->is_counted = true;
     p->queue_bytes += t->n_head + t->n_data;
+}
+
+void pool_task_release(pool *p, pool_task *t)
+{
+    if (t->is_counted)
+        p->queue_bytes -= t->n_head + t->n_data;
+    t->is_counted = false;
+    free(t->head);
+    free(t->data);
+    t->head = NULL;
+    t->data = NULL;
 }
 
 pool_task *pool_task_find(pool *p, pool_job_id id)
@@ -108,8 +120,9 @@ void pool_task_unregister(pool *p, pool_task *t)
     while (*at != t)
         at = &(*at)->hash_next;
     *at = t->hash_next;
-    if (!t->is_sent)
+    if (t->is_counted)
         p->queue_bytes -= t->n_head + t->n_data;
+    t->is_counted = false;
 }
 
 void pool_task_told(pool *p, pool_task *t)
@@ -138,6 +151,43 @@ void pool_tasks_fail(pool *p, pool_tasks *l, const err_info *err)
         pool_task *t = l->first;
         pool_tasks_remove(l, t);
         pool_task_end(p, t, err);
+    }
+}
+
+/* In front of those that are younger. */
+static void wait_again(pool_slot *s, pool_task *t)
+{
+    pool_task *at = s->waiting.first;
+    while (at && at->id < t->id)
+        at = at->next;
+    t->state = TASK_WAITING;
+    t->runner = NULL;
+    t->is_sent = t->has_begun = false;
+    t->credit = 0;
+    t->may_send = WIRE_CREDIT_BYTES;
+    if (!at) {
+        pool_tasks_add(&s->waiting, t);
+        return;
+    }
+    t->next = at;
+    t->prev = at->prev;
+    if (at->prev)
+        at->prev->next = t;
+    else
+        s->waiting.first = t;
+    at->prev = t;
+    s->waiting.n++;
+}
+
+void pool_tasks_again(pool *p, pool_runner *r, const err_info *err)
+{
+    while (r->tasks.first) {
+        pool_task *t = r->tasks.first;
+        pool_tasks_remove(&r->tasks, t);
+        if (t->head && !t->has_told && !t->cancel_ns)
+            wait_again(r->slot, t);
+        else
+            pool_task_end(p, t, err);
     }
 }
 

@@ -56,6 +56,8 @@ uint64_t pool_next_ns(const pool *p, uint64_t now_ns)
     uint64_t next_ns = p->is_draining && !p->is_closing ? p->drain_until_ns : UINT64_MAX;
     for (const pool_runner *r = p->runners; r; r = r->next)
         next_ns = earlier(next_ns, runner_next_ns(p, r));
+    if (p->about.pid > 0 && !p->about.is_late)
+        next_ns = earlier(next_ns, p->about.until_ns);
     return next_ns;
 }
 
@@ -187,6 +189,8 @@ void *pool_timer_main(void *arg)
         uint64_t now_ns = clock_now_ns();
         for (pool_runner *r = p->runners; r; r = r->next)
             check_runner(p, r, now_ns);
+        if (p->about.pid > 0 && now_ns >= p->about.until_ns)
+            pool_about_kill(p);
         join_dead(p);
         pool_step(p);
         const uint64_t next_ns = pool_next_ns(p, now_ns);

@@ -113,6 +113,8 @@ static cama_err choose_engine(runner *r, const wire_frame *load, err_info *err)
                                 .why = text_in(said->items[i], "why")};
     const cama_err e = load_choose(r->desc, &w, &r->choice, err);
     r->vt = r->choice.vt;
+    if (!e)
+        runner_looks_at(r, r->vt->name); /* whose plan comes next */
     return e;
 }
 
