@@ -120,13 +120,16 @@ typedef enum cama_open_mode {
     CAMA_OPEN_FILE   /* what can be known without loading: a part that fails becomes a warning */
 } cama_open_mode;
 
+/* Where an engine computes. */
+typedef enum cama_device { CAMA_DEVICE_ANY, CAMA_DEVICE_CPU, CAMA_DEVICE_GPU } cama_device;
+
 /* Told to people, never swallowed: what was adapted, guessed or cut. text lives for the call. */
 typedef void (*cama_warning_fn)(void *user, const char *text);
 
 typedef struct cama_model_opts {
     size_t bytes; /* sizeof of this struct in the caller's program */
     cama_open_mode mode;
-    const char *engine; /* "native"; NULL: the one that fits best */
+    const char *engine; /* "native", "mlx"; NULL or "auto": the one that fits best */
     uint32_t n_ctx;     /* tokens of one sequence; 0: the model's own, at most 4096 */
     uint32_t n_seq;     /* sequences that may be at full n_ctx together */
     uint32_t n_batch;   /* rows computed in one step; 0: 512 */
@@ -138,6 +141,7 @@ typedef struct cama_model_opts {
     uint64_t max_bytes;         /* memory that may be taken; 0: what the machine has free */
     cama_warning_fn on_warning; /* for everything done with this model; may be NULL */
     void *user;
+    cama_device device;
 } cama_model_opts;
 
 CAMA_API void cama_model_opts_init(cama_model_opts *o, size_t bytes);
@@ -168,6 +172,11 @@ typedef struct cama_info {
     uint32_t n_ctx, n_seq, n_batch; /* as planned */
     bool can_generate;
     bool has_template;
+    bool is_gpu;                /* of the engine, as all below */
+    bool exact;                 /* every weight has the file's values */
+    const char *engine_version; /* "cama 0.1.0", "MLX 0.32.4" */
+    const char *engine_why;     /* why this engine */
+    const char *engine_note;    /* what it does otherwise than it would; "": nothing */
 } cama_info;
 
 /* bytes: sizeof of the caller's struct. */
@@ -313,6 +322,46 @@ CAMA_API cama_err cama_generate_many(cama_model *m, const cama_gen_opts *const *
 /* One question, the whole answer, defaults for all else; free with cama_free. A model without a
  * chat template continues the text. */
 CAMA_API cama_err cama_ask(cama_model *m, const char *question, char **out_answer, cama_error *err);
+
+/* ---- engines ------------------------------------------------------------------------------- */
+
+/* Every engine of this build, a JSON array of objects: name, available, why, version, device,
+ * backend, is_gpu, memory_bytes. Opens the libraries and devices of engines. cama_free. */
+CAMA_API cama_err cama_engines_json(char **out_text, cama_error *err);
+
+/* Compares the kernels of each engine (NULL: of all) with the reference on its device. A report for
+ * people, lines; given on CAMA_ERR_ENGINE (a kernel failed) too. CAMA_ERR_ARG: there is no such
+ * engine. cama_free. */
+CAMA_API cama_err cama_engines_selftest(const char *engine, cama_device device, char **out_report,
+                                        cama_error *err);
+
+/* Two engines on one model, compared token by token. */
+typedef struct cama_verify_opts {
+    size_t bytes;
+    const char *engines[2]; /* "native" and "mlx"; the first leads. The same one twice is fine */
+    cama_device device;     /* of the second; the first takes the CPU where it has a choice */
+    cama_activations activations; /* F32: keys and values are f32 too. The default */
+    uint32_t cpu_tiers[2];        /* as of cama_model_opts */
+    uint32_t n_token;             /* of the answer; 256 */
+    uint32_t n_thread;            /* of each; 0: as many as may really run */
+    const char *prompt;           /* continued as it is; NULL: one of ours */
+    uint64_t max_bytes;           /* of both together; 0: what is free */
+    /* Limits of what counts as equal; negative: the default of the activations. */
+    double max_diff;  /* largest difference of a logit, in parts of the largest logit of its row */
+    double max_kl;    /* Kullback-Leibler divergence of a position, nats */
+    double min_agree; /* share of greedy tokens that are equal */
+    /* Asked between steps; false ends with CAMA_ERR_CANCELED. May be NULL. */
+    bool (*on_step)(void *user, const char *what, uint32_t done, uint32_t all);
+    cama_warning_fn on_warning;
+    void *user;
+} cama_verify_opts;
+
+CAMA_API void cama_verify_opts_init(cama_verify_opts *o, size_t bytes);
+
+/* *out_equal: within the limits. *out_report: a JSON object, docs/engines.md names its fields; free
+ * with cama_free. An error: the two could not be compared. opts may be NULL. */
+CAMA_API cama_err cama_verify(const char *path, const cama_verify_opts *opts, bool *out_equal,
+                              char **out_report, cama_error *err);
 
 #ifdef __cplusplus
 }

@@ -2,6 +2,7 @@
 #include "cama_int.h"
 
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,12 +75,14 @@ static cama_err take_opts(cama_model *m, const cama_model_opts *opts, cama_error
         return err_set(err, CAMA_ERR_ARG, "no engine has a name of %zu bytes", strlen(m->o.engine));
     if (m->o.engine) {
         memcpy(m->engine_name, m->o.engine, strlen(m->o.engine) + 1);
-        m->o.engine = m->engine_name;
+        m->o.engine = strcmp(m->engine_name, "auto") != 0 ? m->engine_name : NULL;
     }
     if ((unsigned)m->o.mode > CAMA_OPEN_FILE || (unsigned)m->o.kv_type > CAMA_KV_Q4_0 ||
-        (unsigned)m->o.activations > CAMA_ACTIVATIONS_F32)
-        return err_set(err, CAMA_ERR_ARG, "mode %d, kv_type %d or activations %d is unknown",
-                       (int)m->o.mode, (int)m->o.kv_type, (int)m->o.activations);
+        (unsigned)m->o.activations > CAMA_ACTIVATIONS_F32 ||
+        (unsigned)m->o.device > CAMA_DEVICE_GPU)
+        return err_set(err, CAMA_ERR_ARG,
+                       "mode %d, kv_type %d, activations %d or device %d is unknown",
+                       (int)m->o.mode, (int)m->o.kv_type, (int)m->o.activations, (int)m->o.device);
     return CAMA_OK;
 }
 
@@ -87,6 +90,16 @@ static const quant_type kv_types[] = {
     [CAMA_KV_F16] = QUANT_F16,   [CAMA_KV_F32] = QUANT_F32,   [CAMA_KV_BF16] = QUANT_BF16,
     [CAMA_KV_Q8_0] = QUANT_Q8_0, [CAMA_KV_Q4_0] = QUANT_Q4_0,
 };
+
+engine_device cama_engine_device(cama_device d)
+{
+    static const engine_device devices[] = {
+        [CAMA_DEVICE_ANY] = ENGINE_ANY_DEVICE,
+        [CAMA_DEVICE_CPU] = ENGINE_CPU,
+        [CAMA_DEVICE_GPU] = ENGINE_GPU,
+    };
+    return (size_t)d < sizeof devices / sizeof *devices ? devices[d] : ENGINE_ANY_DEVICE;
+}
 
 static void fill_engine_opts(cama_model *m)
 {
@@ -99,6 +112,7 @@ static void fill_engine_opts(cama_model *m)
     m->eo.activations = m->o.activations == CAMA_ACTIVATIONS_F32 ? KERN_F32 : KERN_I8;
     m->eo.cpu = m->o.cpu_tiers;
     m->eo.max_bytes = m->o.max_bytes;
+    m->eo.device = cama_engine_device(m->o.device);
 }
 
 /* ---- opening ---- */
@@ -119,9 +133,22 @@ static cama_err place_weights(cama_model *m, cama_error *err)
     return e;
 }
 
+/* Nothing is known of an engine that does not tell. */
+static bool holds_exactly(const cama_model *m)
+{
+    engine_form forms[ENGINE_MAX_FORM];
+    const size_t n = m->vt->forms ? m->vt->forms(m->engine, forms, ENGINE_MAX_FORM) : 0;
+    bool exact = n > 0 && n <= ENGINE_MAX_FORM;
+    for (size_t i = 0; i < n && exact; i++)
+        exact = forms[i].exact;
+    return exact;
+}
+
 static cama_err open_engine(cama_model *m, cama_error *err)
 {
     cama_err e = load_engine(m->desc, m->o.engine, &m->vt, err);
+    (void)snprintf(m->engine_why, sizeof m->engine_why, "%s",
+                   m->o.engine ? "it was asked for" : "it fits best");
     if (!e)
         e = load_plan(m->vt, m->desc, &m->eo, m->o.n_batch != 0, &m->planned, err);
     if (!e)
@@ -130,9 +157,17 @@ static cama_err open_engine(cama_model *m, cama_error *err)
         m->eo.n_ctx = m->planned.n_ctx;
         e = m->vt->open(m->desc, &m->eo, &m->engine, err);
     }
-    if (!e)
-        m->vt->stat(m->engine, &m->stat);
-    return e;
+    if (e)
+        return e;
+    m->vt->stat(m->engine, &m->stat);
+    if (m->o.device == CAMA_DEVICE_GPU && !m->stat.is_gpu)
+        return err_set(err, CAMA_ERR_UNSUPPORTED,
+                       "the device is to be a GPU, and engine '%s' computes on %s", m->vt->name,
+                       m->stat.device);
+    m->exact = holds_exactly(m);
+    if (*m->stat.note)
+        cama_warn(m, "%s: %s", m->vt->name, m->stat.note);
+    return CAMA_OK;
 }
 
 /* "" when the file does not say. */
@@ -249,6 +284,11 @@ static void describe_engine(const cama_model *m, cama_info *i)
     i->n_ctx = m->planned.n_ctx;
     i->n_seq = m->eo.n_seq;
     i->n_batch = m->eo.n_batch;
+    i->is_gpu = m->stat.is_gpu;
+    i->exact = m->exact;
+    i->engine_version = m->stat.version;
+    i->engine_why = m->engine_why;
+    i->engine_note = m->stat.note;
 }
 
 void cama_model_info(const cama_model *m, cama_info *out, size_t bytes)
@@ -264,6 +304,9 @@ void cama_model_info(const cama_model *m, cama_info *out, size_t bytes)
                      .kv_type = "",
                      .weights = "",
                      .pooling = "none",
+                     .engine_version = "",
+                     .engine_why = "",
+                     .engine_note = "",
                      .file_bytes = gguf_file_bytes(m->file),
                      .load_ns = m->load_ns};
     if (m->vocab)

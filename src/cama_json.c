@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "json/json.h"
-
 /* Elements of a metadata array that are written without CAMA_JSON_ALL_VALUES. */
 #define MAX_SHOWN 16
 #define JSON_MEMORY ((size_t)4 << 30)
@@ -149,9 +147,14 @@ static bool put_figures(arena *a, json_value *o, const cama_info *i)
            json_put(a, o, "can_generate", json_new_bool(a, i->can_generate));
 }
 
-static bool put_engine(arena *a, json_value *o, const cama_info *i)
+static bool put_engine(arena *a, json_value *o, const cama_model *m, const cama_info *i)
 {
     return put_text(a, o, "engine", i->engine) && put_text(a, o, "device", i->device) &&
+           put_text(a, o, "engine_version", i->engine_version) &&
+           put_text(a, o, "why", i->engine_why) && put_text(a, o, "note", i->engine_note) &&
+           json_put(a, o, "is_gpu", json_new_bool(a, i->is_gpu)) &&
+           json_put(a, o, "exact", json_new_bool(a, i->exact)) &&
+           json_put(a, o, "forms", cama_forms_value(a, m)) &&
            put_text(a, o, "activations", i->activations) && put_text(a, o, "kv_type", i->kv_type) &&
            put_text(a, o, "weights", i->weights) && put_int(a, o, "n_ctx", i->n_ctx) &&
            put_int(a, o, "n_seq", i->n_seq) && put_int(a, o, "n_batch", i->n_batch) &&
@@ -172,7 +175,7 @@ static json_value *describe(arena *a, const cama_model *m, uint32_t flags)
               put_text(a, o, "architecture", i.arch) && put_text(a, o, "name", i.name) &&
               json_put(a, o, "has_template", json_new_bool(a, i.has_template));
     ok = ok && (!m->desc || put_figures(a, o, &i));
-    ok = ok && (!m->engine || put_engine(a, o, &i));
+    ok = ok && (!m->engine || put_engine(a, o, m, &i));
     ok =
         ok && json_put(a, o, "metadata", metadata(a, m->file, (flags & CAMA_JSON_ALL_VALUES) != 0));
     if (ok && (flags & CAMA_JSON_TENSORS))
