@@ -33,8 +33,9 @@ void api_cache_free(api_cache *c);  /* when no call is alive any more; accepts N
 typedef struct api {
     store *store;
     pool *pool;
-    uint32_t n_ctx; /* num_ctx when nobody says; 0: 4096 */
-    bool strict;    /* CAMA_STRICT=1: what would be a warning is an error */
+    uint32_t n_ctx;              /* num_ctx when nobody says; 0: 4096 */
+    const char *engine, *device; /* when neither request nor model says; NULL: auto */
+    bool strict;                 /* CAMA_STRICT=1: what would be a warning is an error */
     void (*log)(void *user, pool_level level, const char *line);
     void *user;
     bool log_debug;   /* lines of the level POOL_DEBUG are wanted */

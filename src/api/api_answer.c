@@ -119,12 +119,59 @@ static void fail_late(api_answer *a, const api_problem *p)
 
 /* ---- events ---- */
 
+void api_take_engine(api_answer *a, const json_value *ready)
+{
+    (void)snprintf(a->engine, sizeof a->engine, "%s", api_text(json_get(ready, "engine")));
+    (void)snprintf(a->engine_version, sizeof a->engine_version, "%s",
+                   api_text(json_get(ready, "engine_version")));
+    (void)snprintf(a->device, sizeof a->device, "%s", api_text(json_get(ready, "device")));
+    (void)snprintf(a->why, sizeof a->why, "%s", api_text(json_get(ready, "why")));
+    a->is_gpu = api_bool(json_get(ready, "is_gpu"), false);
+    a->exact = api_bool(json_get(ready, "exact"), false);
+}
+
+void api_put_engine(api_writer *w, const api_answer *a)
+{
+    if (!*a->engine)
+        return;
+    api_put_str(w, "engine", a->engine);
+    if (*a->engine_version)
+        api_put_str(w, "engine_version", a->engine_version);
+    if (*a->device)
+        api_put_str(w, "device", a->device);
+    if (*a->engine_version) /* a runner that names its version says this, too */
+        api_put_bool(w, "exact", a->exact);
+}
+
+/* What comes up the wire goes into a header: printable, and nothing that ends a quoted text. */
+void api_mark_engine(const api_answer *a, char out[API_ENGINE_MARK])
+{
+    char version[sizeof a->engine_version];
+    size_t n = 0;
+    for (const char *c = a->engine_version; *c; c++) {
+        if (*c >= ' ' && *c < 127 && *c != '"' && *c != '\\')
+            version[n++] = *c;
+    }
+    version[n] = '\0';
+    out[0] = '\0';
+    if (!*a->engine)
+        return;
+    for (const char *c = a->engine; *c; c++) {
+        if (*c < 'a' || *c > 'z')
+            return;
+    }
+    (void)snprintf(out, API_ENGINE_MARK, "%s; device=%s%s%s%s", a->engine,
+                   a->is_gpu ? "gpu" : "cpu", n ? "; version=\"" : "", version, n ? "\"" : "");
+}
+
 static void begin(api_answer *a)
 {
     if (a->begun)
         return;
     a->begun = true;
-    const api_marks marks = {a->engine, a->warnings.codes};
+    char engine[API_ENGINE_MARK];
+    api_mark_engine(a, engine);
+    const api_marks marks = {engine, a->warnings.codes};
     api_begin(a->call, 200, a->dialect->stream_type, &marks);
 }
 
@@ -132,8 +179,7 @@ static void on_loaded(api_answer *a, const pool_event *e)
 {
     a->loaded = true;
     a->load_ns = clock_now_ns() - a->call->start_ns;
-    (void)snprintf(a->engine, sizeof a->engine, "%s", api_text(json_get(e->head, "engine")));
-    (void)snprintf(a->device, sizeof a->device, "%s", api_text(json_get(e->head, "device")));
+    api_take_engine(a, e->head);
 }
 
 /* Alternatives that nobody asked for are left out, as Go's omitempty does. */
@@ -270,7 +316,9 @@ static void finish(api_answer *a)
         fail_whole(a, cama_err_status(e), "the answer is past the limit of a reply", false);
     } else {
         a->dialect->whole(a, &body);
-        const api_marks marks = {a->engine, a->warnings.codes};
+        char engine[API_ENGINE_MARK];
+        api_mark_engine(a, engine);
+        const api_marks marks = {engine, a->warnings.codes};
         api_reply_from(a->call, 200, a->dialect->whole_type, &marks, &body);
     }
     buf_done(&body);
@@ -333,7 +381,8 @@ void api_answer_run(api_answer *a, const api_model *m, buf *head, const int32_t 
     api_writer w = {.out = &details};
     api_put_details(&w, NULL, m, false);
     pool_model pm;
-    api_fill_pool_model(m, details.data, &pm);
+    const bool named =
+        api_fill_pool_model(m, &a->choice, details.data, &a->call->request_arena, &pm);
     a->shown = arena_copy(&a->call->request_arena, m->shown, strlen(m->shown));
     a->digest = m->weights->digest;
     const pool_job job = {.model = &pm,
@@ -349,6 +398,8 @@ void api_answer_run(api_answer *a, const api_model *m, buf *head, const int32_t 
     cama_err e = buf_error(&details, "details", &err);
     if (!e && head)
         e = buf_error(head, "a job", &err);
+    if (!e && !named)
+        e = err_set(&err, CAMA_ERR_NOMEM, "no memory for the name of a runner");
     if (!e)
         e = api_submit(c, &job, &err);
     if (e) {
@@ -380,10 +431,7 @@ void api_put_stats(api_writer *w, const api_answer *a)
 
 void api_put_ours(api_writer *w, const api_answer *a)
 {
-    if (*a->engine)
-        api_put_str(w, "engine", a->engine);
-    if (*a->device)
-        api_put_str(w, "device", a->device);
+    api_put_engine(w, a);
     if (a->warnings.n) {
         api_open(w, "warnings", '[');
         (void)buf_append(w->out, a->warnings.list.data, a->warnings.list.n);
@@ -394,5 +442,7 @@ void api_put_ours(api_writer *w, const api_answer *a)
     api_put_int(w, "cached", a->n_cached);
     api_put_int(w, "seed", a->seed);
     api_put_str(w, "template", a->template_path);
+    if (*a->why)
+        api_put_str(w, "why", a->why);
     api_close(w, '}');
 }

@@ -154,7 +154,7 @@ static void reply_unload(api_answer *a, const api_model *m)
     buf body;
     buf_init(&body, API_MAX_REPLY);
     api_writer w = {.out = &body};
-    (void)pool_unload(a->call->api->pool, m->key); /* not loaded: nothing to do */
+    api_unload(a->call->api, m, &a->call->request_arena);
     open_record(&w, a);
     put_empty(&w, "assistant", "unload");
     api_close(&w, '}');

@@ -1,7 +1,6 @@
 /* POST /api/embed and the older /api/embeddings: vectors of texts. */
 #include "api/api_int.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,8 +105,7 @@ static void put_reply(api_writer *w, const embed *e, bool loaded)
             api_put_int(w, "load_duration", (int64_t)e->load_ns);
         if (e->n_token)
             api_put_int(w, "prompt_eval_count", e->n_token);
-        if (*e->notes->engine)
-            api_put_str(w, "engine", e->notes->engine);
+        api_put_engine(w, e->notes);
         if (e->notes->warnings.n) {
             api_open(w, "warnings", '[');
             (void)buf_append(w->out, e->notes->warnings.list.data, e->notes->warnings.list.n);
@@ -130,7 +128,9 @@ static void reply(embed *e, bool loaded)
     if (e->failed) {
         api_fail(e->call, cama_err_status(e->failed), "embedding: %s", cama_err_text(e->failed));
     } else {
-        const api_marks marks = {e->notes->engine, e->notes->warnings.codes};
+        char engine[API_ENGINE_MARK];
+        api_mark_engine(e->notes, engine);
+        const api_marks marks = {engine, e->notes->warnings.codes};
         api_log_warnings(e->call->api, e->model, &e->notes->warnings);
         api_reply_from(e->call, 200, API_JSON_UTF8, &marks, &body);
     }
@@ -161,13 +161,11 @@ static void fail(embed *e, const err_info *err)
 static void on_event(void *user, const pool_event *ev)
 {
     embed *e = user;
-    const char *engine;
     switch (ev->type) {
     case POOL_LOADED:
         e->loaded = true;
         e->load_ns = clock_now_ns() - e->call->start_ns;
-        engine = api_text(json_get(ev->head, "engine"));
-        (void)snprintf(e->notes->engine, sizeof e->notes->engine, "%s", engine);
+        api_take_engine(e->notes, ev->head);
         break;
     case POOL_VECTOR:
         take_vector(e, ev);
@@ -259,8 +257,9 @@ static void submit(embed *e, const embed_request *q, const api_model *m, buf *he
     api_writer w = {.out = &details};
     api_put_details(&w, NULL, m, false);
     pool_model pm;
-    api_fill_pool_model(m, details.data, &pm);
-    e->shown = arena_copy(&e->call->request_arena, m->shown, strlen(m->shown));
+    arena *mem = &e->call->request_arena;
+    const bool named = api_fill_pool_model(m, &e->notes->choice, details.data, mem, &pm);
+    e->shown = arena_copy(mem, m->shown, strlen(m->shown));
     e->digest = m->weights->digest;
     const bool load_only = e->n_input == 0;
     const pool_job job = {.model = &pm,
@@ -272,6 +271,8 @@ static void submit(embed *e, const embed_request *q, const api_model *m, buf *he
     cama_err bad = buf_error(head, "a job", &err);
     if (!bad)
         bad = buf_error(&details, "details", &err);
+    if (!bad && !named)
+        bad = err_set(&err, CAMA_ERR_NOMEM, "no memory for the name of a runner");
     if (!bad)
         bad = api_submit(e->call, &job, &err);
     if (bad) {

@@ -138,7 +138,7 @@ static void reply_unload(api_call *c, const api_model *m)
     buf body;
     buf_init(&body, API_MAX_REPLY);
     api_writer w = {.out = &body};
-    (void)pool_unload(c->api->pool, m->key); /* not loaded: that is what was asked for */
+    api_unload(c->api, m, &c->request_arena);
     api_open(&w, NULL, '{');
     api_put_str(&w, "model", m->typed);
     api_put_time(&w, "created_at", api_now_ns(), false);

@@ -48,8 +48,9 @@ struct api_call {
 /* ---- replies: api_call.c ---- */
 
 /* What headers say of a reply: Cama-Engine and Cama-Warning. NULL or "": none. */
+#define API_ENGINE_MARK 160
 typedef struct api_marks {
-    const char *engine;
+    const char *engine;   /* "native; device=cpu; version=\"cama 0.1.0\"" */
     const char *warnings; /* codes, "prompt_cut, option_unknown" */
 } api_marks;
 
@@ -218,7 +219,7 @@ typedef struct api_model {
     char shown[NAME_BYTES], full[NAME_BYTES];
     store_model stored;
     const store_layer *weights; /* the first file; NULL: a stub of a remote model */
-    const char *key;            /* of the pool: all files of the weights */
+    const char *key;            /* all files of the weights; what keys of the pool begin with */
     const store_layer **files;  /* [n_path] of the weights: one, or all shards in order */
     const char **paths;         /* [n_path] */
     size_t n_path;
@@ -232,6 +233,11 @@ typedef struct api_model {
     api_file *file;             /* of the first; NULL: it cannot be read */
     uint32_t caps;
 } api_model;
+
+/* On which engine and device a request wants its model; "": whichever fits best. */
+typedef struct api_choice {
+    const char *engine, *device;
+} api_choice;
 
 /* Why a request cannot be answered. */
 typedef struct api_problem {
@@ -266,7 +272,12 @@ bool api_weights_check(api *a, const api_model *m, api_problem *p);
 bool api_is_file_fault(cama_err e);
 bool api_problem_file(api_problem *p, const char *name, const char *digest, const err_info *err);
 /* As the pool wants it; everything points into m. */
-void api_fill_pool_model(const api_model *m, const char *details, pool_model *out);
+bool api_fill_pool_model(const api_model *m, const api_choice *choice, const char *details,
+                         arena *mem, pool_model *out); /* false: no memory */
+/* Every runner of the model, on whichever engine and device it was asked for, ends when idle. */
+void api_unload(api *a, const api_model *m, arena *mem);
+/* Whether a key of the pool is of this model. */
+bool api_is_key_of(const api_model *m, const char *key);
 void api_model_close(api_model *m);                              /* accepts one that is all zeros */
 const char *api_config_str(const api_model *m, const char *key); /* "" when absent */
 /* details{} of tags (with sizes), ps and show. */
@@ -295,11 +306,13 @@ typedef struct api_options {
     const json_value *request; /* object or NULL */
     const api_model *model;
     uint32_t n_ctx_default;
-    uint32_t n_ctx; /* out: 0 when nobody says */
+    uint32_t n_ctx;    /* out: 0 when nobody says */
+    api_choice choice; /* in: when neither request nor model says; out: what is wanted */
 } api_options;
 
 /* "options":{...}, all of options.def, resolved. CAMA_ERR_ARG: `option "num_ctx" must be of type
- * integer` (Ollama answers it with 500). */
+ * integer` (Ollama answers it with 500). CAMA_ERR_UNSUPPORTED: an engine or device that there is
+ * not; the text names those that there are. */
 cama_err api_put_options(api_writer *w, api_options *o, api_warnings *warn, err_info *err);
 
 /* ---- an inference: api_answer.c ---- */
@@ -331,7 +344,10 @@ struct api_answer {
     int64_t created_s;  /* v1 */
     /* The pool's side: one call at a time. */
     bool begun, role_sent, called, over, loaded;
-    char engine[32], device[64];
+    api_choice choice;
+    char engine[32], engine_version[48], device[96];
+    char why[128];
+    bool is_gpu, exact;
     buf text, think, calls, logprobs; /* the whole answer, kept when it is not streamed */
     api_warnings warnings;
     uint64_t load_ns;
@@ -352,8 +368,17 @@ void api_answer_run(api_answer *a, const api_model *m, buf *head, const int32_t 
 /* Answers the call with a problem instead, and frees. in_stream: in the form that errors from
  * inside a stream have. */
 void api_answer_refuse(api_answer *a, const api_problem *p, bool in_stream);
+/* The same of an entry of pool_list; and why this engine, what it does otherwise, for which it
+ * stands in. */
+void api_put_runner_engine(api_writer *w, const json_value *runner);
 /* logprobs of an event's head; key NULL: the elements alone. */
 void api_put_logprobs(api_writer *w, const char *key, const json_value *list);
+/* Of a LOADED: engine, device, exactness. It may come again, and is then forgotten first. */
+void api_take_engine(api_answer *a, const json_value *ready);
+/* engine, engine_version, device, exact; nothing when no engine is known. */
+void api_put_engine(api_writer *w, const api_answer *a);
+/* The text of Cama-Engine; "" when no engine is known. */
+void api_mark_engine(const api_answer *a, char out[API_ENGINE_MARK]);
 /* The statistics of a last record, from total_duration on; then our own fields. */
 void api_put_stats(api_writer *w, const api_answer *a);
 void api_put_ours(api_writer *w, const api_answer *a);

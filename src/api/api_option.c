@@ -103,6 +103,8 @@ static cama_err put_strings(api_writer *w, const option_row *row, const json_val
 static bool fits(const option_row *row, const json_value *v)
 {
     switch (row->type) {
+    case OPTION_WORD:
+        return v->kind == JSON_STRING;
     case OPTION_INT:
     case OPTION_FLOAT:
         return v->kind == JSON_INT || v->kind == JSON_FLOAT;
@@ -131,6 +133,24 @@ static int64_t settle(api_options *o, const option_row *row, const json_value *v
     return o->n_ctx;
 }
 
+/* Request, else model, else what the server was told; "auto" leaves the choice to the pool. */
+static cama_err choose_word(api_options *o, const option_row *row, const json_value *v,
+                            err_info *err)
+{
+    const char **out = strcmp(row->name, "engine") == 0 ? &o->choice.engine : &o->choice.device;
+    const char *text = v ? v->text : *out;
+    if (!text || !*text || strcmp(text, "auto") == 0) {
+        *out = "";
+        return CAMA_OK;
+    }
+    if (v && !option_is_word(row, v->text, v->n))
+        return err_set(err, CAMA_ERR_UNSUPPORTED, "%s \"%s\" is \"%.40s\", must be one of %s",
+                       value_in(o->request, row->name) ? "option" : "PARAMETER", row->name, text,
+                       option_words(row));
+    *out = text;
+    return CAMA_OK;
+}
+
 static cama_err put_option(api_writer *w, api_options *o, const option_row *row, err_info *err)
 {
     const json_value *v = value_in(o->request, row->name);
@@ -151,6 +171,8 @@ static cama_err put_option(api_writer *w, api_options *o, const option_row *row,
         break;
     case OPTION_STRINGS:
         return put_strings(w, row, v, err);
+    case OPTION_WORD:
+        return choose_word(o, row, v, err);
     }
     return CAMA_OK;
 }

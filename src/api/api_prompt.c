@@ -281,13 +281,16 @@ bool api_begin_head(api_writer *w, api_answer *a, const char *kind, api_options 
     const api_model *m = o->model;
     err_info err;
     o->n_ctx_default = a->call->api->n_ctx ? a->call->api->n_ctx : 4096;
+    o->choice = (api_choice){a->call->api->engine, a->call->api->device};
     api_open(w, NULL, '{');
     api_put_str(w, "kind", kind);
     api_put_str(w, "model", m->shown);
     if (m->go_template)
         api_put_text(w, "template", m->template_text, m->n_template);
-    if (api_put_options(w, o, &a->warnings, &err))
-        return api_problem_set(p, 500, "%s", err.text);
+    const cama_err e = api_put_options(w, o, &a->warnings, &err);
+    if (e) /* a type that is wrong is 500 in Ollama's words; an engine that there is not is ours */
+        return api_problem_set(p, e == CAMA_ERR_UNSUPPORTED ? 400 : 500, "%s", err.text);
+    a->choice = o->choice;
     if (*api_config_str(m, "renderer"))
         api_warn(&a->warnings, "renderer_missing",
                  "the built-in renderer \"%s\" is not there: the model's own template was used",

@@ -14,11 +14,24 @@ static api_date expiry(int64_t now_ns, int64_t remaining_ns)
     return (api_date){.s = now_ns / second + rest_ns / second + ns / second, .ns = ns % second};
 }
 
+void api_put_runner_engine(api_writer *w, const json_value *r)
+{
+    static const char *const texts[] = {"engine", "engine_version", "device",
+                                        "why",    "note",           "fallback"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        const char *text = api_text(json_get(r, texts[i]));
+        if (*text || i == 0 || i == 2)
+            api_put_str(w, texts[i], text);
+    }
+    if (json_get(r, "exact"))
+        api_put_json(w, "exact", json_get(r, "exact"));
+}
+
 /* The details as the model was submitted with; older digests come with a prefix. */
 static void put_runner(api_writer *w, const json_value *r, int64_t now_ns)
 {
-    static const char *const ours[] = {"activations", "kv_type", "weights", "sandbox",
-                                       "pid",         "running", "waiting", "restarts"};
+    static const char *const inner[] = {"activations", "kv_type", "weights", "sandbox",
+                                        "pid",         "running", "waiting", "restarts"};
     const char *digest = api_text(json_get(r, "digest"));
     if (strncmp(digest, "sha256:", 7) == 0)
         digest += 7;
@@ -30,15 +43,16 @@ static void put_runner(api_writer *w, const json_value *r, int64_t now_ns)
     api_put_str(w, "digest", digest);
     api_put_json(w, "details", json_get(r, "details"));
     api_put_date(w, "expires_at", expiry(now_ns, api_int(json_get(r, "remaining_ns"), 0)), true);
-    api_put_int(w, "size_vram", 0); /* the engines that are built compute on the CPU */
+    /* An engine that computes on a GPU has all of the model there. */
+    api_put_int(w, "size_vram",
+                api_bool(json_get(r, "is_gpu"), false) ? api_int(json_get(r, "size"), 0) : 0);
     api_put_int(w, "context_length", api_int(json_get(r, "n_ctx"), 0));
-    api_put_str(w, "engine", api_text(json_get(r, "engine")));
-    api_put_str(w, "device", api_text(json_get(r, "device")));
+    api_put_runner_engine(w, r);
     api_put_str(w, "state", api_text(json_get(r, "state")));
     api_put_json(w, "memory", json_get(r, "bytes"));
     api_open(w, "cama", '{');
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-        api_put_json(w, ours[i], json_get(r, ours[i]));
+    for (size_t i = 0; i < sizeof inner / sizeof *inner; i++)
+        api_put_json(w, inner[i], json_get(r, inner[i]));
     api_close(w, '}');
     api_close(w, '}');
 }

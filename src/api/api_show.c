@@ -374,10 +374,11 @@ static void put_loaded(api_writer *w, show *s)
         runners->kind == JSON_ARRAY) {
         for (size_t i = 0; i < runners->n; i++) {
             const json_value *r = runners->items[i];
-            if (strcmp(api_text(json_get(r, "key")), s->model.key) != 0)
+            if (!api_is_key_of(&s->model, api_text(json_get(r, "key"))))
                 continue;
-            api_put_json(w, "engine", json_get(r, "engine"));
-            api_put_json(w, "device", json_get(r, "device"));
+            api_put_runner_engine(w, r);
+            if (json_get(r, "forms"))
+                api_put_json(w, "forms", json_get(r, "forms"));
             api_put_json(w, "memory", json_get(r, "bytes"));
             break;
         }

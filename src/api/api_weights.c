@@ -4,6 +4,7 @@
 #include "api/api_int.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -141,12 +142,46 @@ bool api_problem_file(api_problem *p, const char *name, const char *digest, cons
     return api_problem_set(p, 500, "file %s of '%s': %s", digest, name, err->text);
 }
 
-void api_fill_pool_model(const api_model *m, const char *details, pool_model *out)
+/* Runners differ by what was asked for, not by what came of it: the pool chooses after that. */
+static const char *key_of(const api_model *m, const api_choice *c, arena *mem)
 {
-    *out = (pool_model){.key = m->key,
+    if (!*c->engine && !*c->device)
+        return m->key;
+    const size_t n = strlen(m->key) + strlen(c->engine) + strlen(c->device) + 3;
+    char *key = arena_take(mem, n);
+    if (key)
+        (void)snprintf(key, n, "%s|%s|%s", m->key, c->engine, c->device);
+    return key;
+}
+
+bool api_is_key_of(const api_model *m, const char *key)
+{
+    const size_t n = m->key ? strlen(m->key) : 0;
+    return n && strncmp(key, m->key, n) == 0 && (key[n] == '\0' || key[n] == '|');
+}
+
+void api_unload(api *a, const api_model *m, arena *mem)
+{
+    static const char *const engines[] = {"", "native", "mlx"};
+    static const char *const devices[] = {"", "cpu", "gpu"};
+    for (size_t i = 0; i < 9; i++) {
+        const api_choice c = {engines[i / 3], devices[i % 3]};
+        const char *key = key_of(m, &c, mem);
+        if (key)
+            (void)pool_unload(a->pool, key); /* not loaded: that is what was asked for */
+    }
+}
+
+bool api_fill_pool_model(const api_model *m, const api_choice *choice, const char *details,
+                         arena *mem, pool_model *out)
+{
+    *out = (pool_model){.key = key_of(m, choice, mem),
                         .name = m->shown,
                         .digest = m->stored.digest,
                         .paths = m->paths,
                         .n_path = m->n_path,
+                        .engine = choice->engine,
+                        .device = choice->device,
                         .details = details};
+    return out->key != NULL;
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,14 @@ const cli_option *cli_option_at(size_t i)
 size_t cli_option_index(const cli_option *o)
 {
     return (size_t)(o - cli_options);
+}
+
+void cli_choice_name(const cli_option *o, int choice, char out[CLI_CHOICE_BYTES])
+{
+    const char *at = o->choices;
+    for (int i = 0; i < choice; i++)
+        at += strcspn(at, "|") + 1;
+    (void)snprintf(out, CLI_CHOICE_BYTES, "%.*s", (int)strcspn(at, "|"), at);
 }
 
 /* ---- nearest names ---- */
@@ -119,11 +128,11 @@ static bool read_bytes(const char *text, uint64_t *out)
     return !*end;
 }
 
-static bool read_choice(const char *choices, const char *text, int *out)
+bool cli_find_choice(const cli_option *o, const char *text, int *out)
 {
     const size_t n = strlen(text);
     int index = 0;
-    for (const char *at = choices; *at; index++) {
+    for (const char *at = o->choices; *at; index++) {
         const size_t n_choice = strcspn(at, "|");
         if (n_choice == n && !memcmp(at, text, n)) {
             *out = index;
@@ -212,7 +221,7 @@ static cama_err set_value(cli_args *args, const cli_option *o, const char *text,
         *(const char **)at = text;
         return CAMA_OK;
     case CLI_CHOICE:
-        return read_choice(o->choices, text, at) ? CAMA_OK : bad_value(o, text, err);
+        return cli_find_choice(o, text, at) ? CAMA_OK : bad_value(o, text, err);
     case CLI_STOPS:
         return add_stop(args, text, err);
     }
@@ -443,7 +452,15 @@ static cama_err check_positional(const cli_args *args, err_info *err)
 
 static void set_defaults(cli_args *args)
 {
-    *args = (cli_args){.command = CLI_HELP, .truncate = -1, .mistake_is_ollamas = true};
+    *args = (cli_args){.command = CLI_HELP,
+                       .truncate = -1,
+                       .engine = -1,
+                       .device = -1,
+                       .n_token = 256,
+                       .max_diff = -1,
+                       .max_kl = -1,
+                       .min_agree = -1,
+                       .mistake_is_ollamas = true};
     cama_model_opts_init(&args->model, sizeof args->model);
     cama_gen_opts_init(&args->gen, sizeof args->gen);
     args->gen.stop = args->stops;

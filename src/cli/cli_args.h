@@ -27,6 +27,8 @@ typedef enum cli_command {
     CLI_TOKENIZE,
     CLI_DETOKENIZE,
     CLI_EMBED,
+    CLI_ENGINES,
+    CLI_VERIFY,
     CLI_MAN,
     CLI_COMPLETION,
     CLI_VERSION,
@@ -61,6 +63,11 @@ typedef struct cli_args {
     bool given[CLI_MAX_OPTION]; /* rows of the table that the command line or /set named */
     bool mistake_is_ollamas;    /* after a failed cli_parse: told and counted as Ollama does */
     int kv_type, activations, weights; /* of the choices in the table, which are the enums' order */
+    int engine, device;                /* the same; -1: not given */
+    bool selftest;
+    const char *engines, *prompt;      /* verify */
+    uint32_t n_token;                  /* verify */
+    float max_diff, max_kl, min_agree; /* verify; -1: not given */
     char **pos;                        /* [n_pos] positional arguments, in argv */
     int n_pos;
 } cli_args;
@@ -96,6 +103,11 @@ typedef struct cli_option {
 extern const cli_option cli_options[];
 extern const size_t cli_n_option;
 
+/* The word of a CLI_CHOICE: "f16". */
+#define CLI_CHOICE_BYTES 16
+void cli_choice_name(const cli_option *o, int choice, char out[CLI_CHOICE_BYTES]);
+/* Its place among the choices. False: it is none of them. */
+bool cli_find_choice(const cli_option *o, const char *text, int *out);
 /* NULL past the end. */
 const cli_option *cli_option_at(size_t i);
 /* The row's place in the table. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -36,10 +37,43 @@ void cli_warning(void *user, const char *text)
     fprintf(stderr, "cama: warning: %s\n", text);
 }
 
+/* The place of a variable's word among the choices of the option; 0, the first, where it is none.
+ */
+static int choice_from_env(const char *variable, const char *option)
+{
+    const char *text = getenv(variable);
+    for (size_t i = 0; text && *text && i < cli_n_option; i++) {
+        const cli_option *o = &cli_options[i];
+        int choice = 0;
+        if (strcmp(o->name, option) != 0)
+            continue;
+        if (cli_find_choice(o, text, &choice))
+            return choice;
+        fprintf(stderr, "cama: warning: %s is '%s', must be one of %s\n", variable, text,
+                o->choices);
+        break;
+    }
+    return 0;
+}
+
+const char *cli_engine_name(const cli_args *args)
+{
+    static const char *const names[] = {NULL, "native", "mlx"};
+    return names[args->engine >= 0 ? args->engine : choice_from_env("CAMA_ENGINE", "engine")];
+}
+
+cama_device cli_device(const cli_args *args)
+{
+    return (cama_device)(args->device >= 0 ? args->device
+                                           : choice_from_env("CAMA_DEVICE", "device"));
+}
+
 cama_err cli_open(const cli_args *args, cama_open_mode mode, cama_model **out, cama_error *err)
 {
     cama_model_opts o = args->model;
     o.mode = mode;
+    o.engine = cli_engine_name(args);
+    o.device = cli_device(args);
     o.on_warning = cli_warning;
     return cama_model_open(args->pos[0], &o, out, err);
 }

@@ -2,6 +2,7 @@
 #ifndef CLI_CLI_INT_H
 #define CLI_CLI_INT_H
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "cli/cli.h"
 #include "cli/cli_args.h"
@@ -25,6 +26,8 @@ int cli_rm(cli_args *args);
 /* `cama --version`: what the server says, too. */
 int cli_server_version(void);
 int cli_embed(cli_args *args);
+int cli_engines(cli_args *args);
+int cli_verify(cli_args *args);
 /* Questions from the terminal until /bye; the model is the session's from here on. */
 int cli_repl(cli_args *args, cama_model *m);
 
@@ -37,6 +40,13 @@ void cli_name_remedy(cama_error *err, const char *remedy);
 /* A warning of the library, on standard error; for cama_model_opts.on_warning. */
 void cli_warning(void *user, const char *text);
 
+/* The file of the stored model pos[0] takes its place among the arguments; memory is the arena's.
+ */
+cama_err cli_find_file(cli_args *args, arena *a, cama_error *err);
+/* The engine and device that were given, else those of CAMA_ENGINE and CAMA_DEVICE; NULL: auto. A
+ * variable that names none is told. */
+const char *cli_engine_name(const cli_args *args);
+cama_device cli_device(const cli_args *args);
 /* Opens args->pos[0], with warnings told. */
 cama_err cli_open(const cli_args *args, cama_open_mode mode, cama_model **out, cama_error *err);
 

@@ -129,6 +129,8 @@ int cli_main(int argc, char **argv)
         [CLI_TOKENIZE] = cli_tokenize,
         [CLI_DETOKENIZE] = cli_detokenize,
         [CLI_EMBED] = cli_embed,
+        [CLI_ENGINES] = cli_engines,
+        [CLI_VERIFY] = cli_verify,
         [CLI_MAN] = manual,
         [CLI_VERSION] = version,
         [CLI_COMPLETION] = completion,

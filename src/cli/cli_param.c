@@ -1,5 +1,6 @@
 #include "cli/cli_param.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -59,6 +60,12 @@ cama_err param_write(const option_row *row, const char *text, buf *out, cama_err
         break;
     case OPTION_BOOL:
         e = put_bool(text, out, err);
+        break;
+    case OPTION_WORD:
+        if (!option_is_word(row, text, strlen(text)))
+            return err_set(err, CAMA_ERR_ARG, "%s is '%s', must be one of %s", row->name, text,
+                           option_words(row));
+        e = json_write_string(text, strlen(text), out);
         break;
     default:
         e = json_write_string(text, strlen(text), out);
@@ -139,11 +146,15 @@ static void write_float(float x, char out[JSON_DOUBLE_BYTES])
     }
 }
 
-/* A number of the command line as text again; its kind is the table's. */
+static_assert(CLI_CHOICE_BYTES <= JSON_DOUBLE_BYTES, "a word fits where a number does");
+
+/* A number or a word of the command line as text again; its kind is the table's. */
 static void write_number(const cli_args *args, const cli_option *o, char out[JSON_DOUBLE_BYTES])
 {
     const void *at = (const char *)args + o->offset;
-    if (o->kind == CLI_U32)
+    if (o->kind == CLI_CHOICE)
+        cli_choice_name(o, *(const int *)at, out);
+    else if (o->kind == CLI_U32)
         (void)snprintf(out, JSON_DOUBLE_BYTES, "%u", *(const uint32_t *)at);
     else if (o->kind == CLI_I32)
         (void)snprintf(out, JSON_DOUBLE_BYTES, "%d", *(const int32_t *)at);

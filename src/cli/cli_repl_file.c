@@ -180,6 +180,14 @@ static const char *parameter_name(const cli_option *o, char out[static 32])
     return out;
 }
 
+static void show_choice(const cli_option *o, int choice)
+{
+    char word[CLI_CHOICE_BYTES] = "default";
+    if (choice >= 0)
+        cli_choice_name(o, choice, word);
+    printf("%s\n", word);
+}
+
 static void show_parameter(const file_end *f, const cli_option *o)
 {
     char name[32];
@@ -190,7 +198,9 @@ static void show_parameter(const file_end *f, const cli_option *o)
         return;
     }
     printf("  %-30s ", parameter_name(o, name));
-    if (o->kind == CLI_U32 && !*(const uint32_t *)at)
+    if (o->kind == CLI_CHOICE)
+        show_choice(o, *(const int *)at);
+    else if (o->kind == CLI_U32 && !*(const uint32_t *)at)
         printf("default\n");
     else if (o->kind == CLI_U32)
         printf("%u\n", *(const uint32_t *)at);
@@ -288,7 +298,7 @@ static void show(session *s, const char *what)
 
 /* Another context, number of threads or file needs the model opened anew. What is asked for next
  * computes the conversation again. */
-static void reopen(session *s, file_end *f, const char *before_file, const cama_model_opts *before)
+static void reopen(session *s, file_end *f, const char *before_file, const cli_args *before)
 {
     cama_error err;
     cama_model_close(f->m);
@@ -296,7 +306,9 @@ static void reopen(session *s, file_end *f, const char *before_file, const cama_
     if (!cli_open(f->args, CAMA_OPEN_ALL, &f->m, &err))
         return;
     repl_complain(&err);
-    f->args->model = *before; /* back to what worked */
+    f->args->model = before->model; /* back to what worked */
+    f->args->engine = before->engine;
+    f->args->device = before->device;
     f->args->pos[0] = (char *)before_file;
     if (!cli_open(f->args, CAMA_OPEN_ALL, &f->m, &err))
         return;
@@ -361,8 +373,9 @@ static void set_parameter(session *s, const char *name, char *words)
         printf("Set parameter '%s' to '%s'\n", name, told.data ? told.data : "");
         if (before.model.n_ctx != f->args->model.n_ctx ||
             before.model.n_thread != f->args->model.n_thread ||
-            before.model.n_batch != f->args->model.n_batch)
-            reopen(s, f, f->args->pos[0], &before.model);
+            before.model.n_batch != f->args->model.n_batch || before.engine != f->args->engine ||
+            before.device != f->args->device)
+            reopen(s, f, f->args->pos[0], &before);
     }
     buf_done(&told);
 }
@@ -401,8 +414,8 @@ static void load(session *s, const char *file)
         return;
     char *const before = f->args->pos[0];
     f->args->pos[0] = copy;
-    const cama_model_opts opts = f->args->model;
-    reopen(s, f, before, &opts);
+    const cli_args args = *f->args;
+    reopen(s, f, before, &args);
     if (f->args->pos[0] == copy)
         begin_chat(f); /* what another model said is not this one's */
 }

@@ -116,8 +116,7 @@ static int run_file(cli_args *args)
 
 /* ---- a name, in this process ---- */
 
-/* The model's file takes the name's place among the arguments. */
-static cama_err find_file(cli_args *args, arena *a, cama_error *err)
+cama_err cli_find_file(cli_args *args, arena *a, cama_error *err)
 {
     store *s;
     model_name name;
@@ -134,8 +133,9 @@ static cama_err find_file(cli_args *args, arena *a, cama_error *err)
         e = err_set(err, CAMA_ERR_NOT_FOUND, "model '%s' has no weights", args->pos[0]);
     if (!e)
         e = store_blob_path(s, weights->digest, path, sizeof path, err);
-    if (!e && (store_layer_of(&m, "template") || store_layer_of(&m, "params") ||
-               store_layer_of(&m, "system")))
+    if (!e && args->command == CLI_RUN &&
+        (store_layer_of(&m, "template") || store_layer_of(&m, "params") ||
+         store_layer_of(&m, "system")))
         cli_warning(NULL,
                     "template, system message and parameters of the model are the server's to "
                     "use: without one it runs as its file says");
@@ -153,7 +153,7 @@ static int run_name_here(cli_args *args)
     arena a;
     cama_error err;
     arena_init(&a, (size_t)64 << 20);
-    const cama_err e = find_file(args, &a, &err);
+    const cama_err e = cli_find_file(args, &a, &err);
     const int status = e ? server_fail(&err) : run_file(args);
     arena_done(&a);
     return status;
@@ -187,8 +187,7 @@ static void name_missing(const ask_opts *o, cama_error *err)
 
 static void tell_of_files_only(const cli_args *args)
 {
-    static const size_t only[] = {offsetof(cli_args, model.engine), offsetof(cli_args, special),
-                                  offsetof(cli_args, gen.ignore_eog)};
+    static const size_t only[] = {offsetof(cli_args, special), offsetof(cli_args, gen.ignore_eog)};
     for (size_t i = 0; i < cli_n_option; i++) {
         for (size_t j = 0; j < sizeof only / sizeof only[0]; j++) {
             if (args->given[i] && cli_options[i].offset == only[j])

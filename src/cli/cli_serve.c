@@ -16,22 +16,16 @@
 
 /* ---- options ---- */
 
-static void name_choice(const cli_option *o, int choice, char out[16])
+static void take_choice(const cli_option *o, int choice, char name[CLI_CHOICE_BYTES],
+                        const char **out)
 {
-    const char *at = o->choices;
-    for (int i = 0; i < choice; i++)
-        at += strcspn(at, "|") + 1;
-    (void)snprintf(out, 16, "%.*s", (int)strcspn(at, "|"), at);
-}
-
-static void take_choice(const cli_option *o, int choice, char name[16], const char **out)
-{
-    name_choice(o, choice, name);
+    cli_choice_name(o, choice, name);
     *out = name;
 }
 
-void cli_engine_opts(const cli_args *args, cli_engine_names *names, pool_opts *o)
+void cli_engine_opts(const cli_args *args, cli_engine_names *names, serve_opts *so)
 {
+    pool_opts *o = &so->pool;
     for (size_t i = 0; i < cli_n_option; i++) {
         const cli_option *row = &cli_options[i];
         if (!args->given[i])
@@ -42,6 +36,10 @@ void cli_engine_opts(const cli_args *args, cli_engine_names *names, pool_opts *o
             take_choice(row, args->activations, names->activations, &o->activations);
         else if (row->offset == offsetof(cli_args, weights))
             take_choice(row, args->weights, names->weights, &o->weights);
+        else if (row->offset == offsetof(cli_args, engine))
+            take_choice(row, args->engine, names->engine, &so->engine);
+        else if (row->offset == offsetof(cli_args, device))
+            take_choice(row, args->device, names->device, &so->device);
         else if (row->offset == offsetof(cli_args, model.max_bytes))
             o->max_bytes = args->model.max_bytes;
         else if (row->offset == offsetof(cli_args, model.n_thread))
@@ -130,7 +128,7 @@ int cli_serve(cli_args *args)
     serve_opts o;
     serve *s = NULL;
     serve_opts_from_env(&o, on_bad, NULL);
-    cli_engine_opts(args, &names, &o.pool);
+    cli_engine_opts(args, &names, &o);
     o.host = args->host ? args->host : o.host;
     o.models = args->models ? args->models : o.models;
     o.pool.log = on_log;

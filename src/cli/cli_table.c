@@ -19,6 +19,10 @@ const cli_command_info cli_commands[CLI_N_COMMAND] = {
     [CLI_TOKENIZE] = {"tokenize", NULL, "FILE TEXT|-", "Text into token ids", 2, 2, false},
     [CLI_DETOKENIZE] = {"detokenize", NULL, "FILE IDS|-", "Token ids into text", 2, 2, false},
     [CLI_EMBED] = {"embed", NULL, "FILE TEXT|-", "The embedding of a text", 2, 2, false},
+    [CLI_ENGINES] = {"engines", NULL, "[reset [MODEL]]", "What computes, and how well it is", 0, 2,
+                     false},
+    [CLI_VERIFY] = {"verify", NULL, "MODEL|FILE", "Compare two engines token by token", 1, 1,
+                    false},
     [CLI_MAN] = {"man", NULL, "[COMMAND]", "The manual page, as roff", 0, 1, false},
     [CLI_COMPLETION] = {"completion", NULL, "", "Completion for bash", 0, 0, false},
     [CLI_VERSION] = {"version", NULL, "", "The version of this program", 0, 0, false},
@@ -29,12 +33,14 @@ const cli_command_info cli_commands[CLI_N_COMMAND] = {
 #define SERVE (1u << CLI_SERVE)
 #define CREATE (1u << CLI_CREATE)
 #define SHOW (1u << CLI_SHOW)
+#define VERIFY (1u << CLI_VERIFY)
+#define ENGINES (1u << CLI_ENGINES)
 #define COMPUTES (RUN | SERVE | 1u << CLI_LOGITS | 1u << CLI_EMBED)
 #define ANSWERS (RUN | 1u << CLI_LOGITS | 1u << CLI_EMBED)
 #define TEXTS (1u << CLI_TOKENIZE | 1u << CLI_DETOKENIZE)
 #define STORES (1u << CLI_CP | 1u << CLI_RM)
 #define LISTS (1u << CLI_LIST | 1u << CLI_PS)
-#define PRINTS_JSON (TEXTS | SHOW | LISTS | 1u << CLI_EMBED)
+#define PRINTS_JSON (TEXTS | SHOW | LISTS | 1u << CLI_EMBED | ENGINES | VERIFY)
 #define ALL_COMMANDS ((1u << CLI_N_COMMAND) - 1)
 #define AT(field) offsetof(cli_args, field)
 #define BIG 1e9
@@ -43,7 +49,8 @@ const cli_option cli_options[] = {
     {"num-ctx", "ctx-size", 'c', CLI_U32, 1, 1 << 26, NULL, "N",
      "tokens of context (default: the model's own, at most 4096)", COMPUTES, true, AT(model.n_ctx)},
     {"num-thread", "threads", 't', CLI_U32, 1, 256, NULL, "N",
-     "threads (default: as many as may really run at once)", COMPUTES, true, AT(model.n_thread)},
+     "threads (default: as many as may really run at once)", COMPUTES | VERIFY, true,
+     AT(model.n_thread)},
     {"num-batch", "batch-size", 'b', CLI_U32, 1, 8192, NULL, "N",
      "tokens computed in one step (default 512)", ANSWERS, true, AT(model.n_batch)},
     {"kv-type", NULL, 0, CLI_CHOICE, 0, 0, "f16|f32|bf16|q8_0|q4_0", "TYPE",
@@ -54,11 +61,36 @@ const cli_option cli_options[] = {
     {"weights", NULL, 0, CLI_CHOICE, 0, 0, "auto|mapped|memory", "WHERE",
      "weights in the mapped file, or read into memory (default auto: memory when it is plentiful)",
      COMPUTES, false, AT(weights)},
-    {"engine", NULL, 0, CLI_TEXT, 0, 0, NULL, "NAME", "engine (default: the one that fits best)",
-     ANSWERS, false, AT(model.engine)},
+    {"activations", NULL, 0, CLI_CHOICE, 0, 0, "int8|f32", "FORM",
+     "form of the activations (default f32: keys and values too)", VERIFY, false, AT(activations)},
+    {"engine", NULL, 0, CLI_CHOICE, 0, 0, "auto|native|mlx", "NAME",
+     "engine (default: CAMA_ENGINE, else the one that fits best)", COMPUTES, true, AT(engine)},
+    {"engines", NULL, 0, CLI_TEXT, 0, 0, NULL, "A,B",
+     "which to compare; the first leads (default native,mlx)", VERIFY, false, AT(engines)},
+    {"device", NULL, 0, CLI_CHOICE, 0, 0, "auto|cpu|gpu", "WHERE",
+     "where the engine computes (default: CAMA_DEVICE, else where it is best)", COMPUTES, true,
+     AT(device)},
+    {"device", NULL, 0, CLI_CHOICE, 0, 0, "auto|cpu|gpu", "WHERE",
+     "where the engine computes; of verify, the second one", VERIFY | ENGINES, false, AT(device)},
     {"max-memory", NULL, 0, CLI_BYTES, 1, 1e18, NULL, "BYTES",
-     "memory that may be taken: 512M, 8G (default: what is free)", COMPUTES, false,
+     "memory that may be taken: 512M, 8G (default: what is free)", COMPUTES | VERIFY, false,
      AT(model.max_bytes)},
+    {"prompt", NULL, 0, CLI_TEXT, 0, 0, NULL, "TEXT",
+     "text that both continue (default: one of ours)", VERIFY, false, AT(prompt)},
+    {"tokens", NULL, 'n', CLI_U32, 1, 65536, NULL, "N", "tokens that both generate (default 256)",
+     VERIFY, false, AT(n_token)},
+    {"threshold", NULL, 0, CLI_FLOAT, 0, 1e9, NULL, "X",
+     "largest difference of a logit, in parts of its row's largest (default 0.001; int8: 0.1)",
+     VERIFY, false, AT(max_diff)},
+    {"kl", NULL, 0, CLI_FLOAT, 0, 1e9, NULL, "X",
+     "largest divergence of a position, nats (default 0.0001; int8: 0.1)", VERIFY, false,
+     AT(max_kl)},
+    {"agree", NULL, 0, CLI_FLOAT, 0, 1, NULL, "X",
+     "least share of greedy tokens that are equal (default 1; int8: 0.9)", VERIFY, false,
+     AT(min_agree)},
+    {"selftest", NULL, 0, CLI_FLAG, 0, 0, NULL, NULL,
+     "compare the engines' kernels with the reference; a report for an issue", ENGINES, false,
+     AT(selftest)},
     {"system", NULL, 's', CLI_TEXT, 0, 0, NULL, "TEXT", "system message", RUN, false, AT(system)},
     {"temperature", "temp", 0, CLI_FLOAT, 0, 100, NULL, "X",
      "0: the best token, always (default 0.8)", RUN, true, AT(gen.temperature)},
@@ -143,8 +175,8 @@ const cli_option cli_options[] = {
     {"link", NULL, 0, CLI_FLAG, 0, 0, NULL, NULL,
      "name the file where it lies instead of copying it into the store", CREATE, false, AT(link)},
     {"embed", NULL, 0, CLI_FLAG, 0, 0, NULL, NULL,
-     "use a server inside this process, whatever listens", RUN | CREATE | SHOW | LISTS | STORES,
-     false, AT(embed)},
+     "use a server inside this process, whatever listens",
+     RUN | CREATE | SHOW | LISTS | STORES | ENGINES, false, AT(embed)},
     {"host", NULL, 0, CLI_TEXT, 0, 0, NULL, "ADDRESS",
      "where to listen (default: CAMA_HOST, OLLAMA_HOST, 127.0.0.1:11434)", SERVE, false, AT(host)},
     {"models", NULL, 0, CLI_TEXT, 0, 0, NULL, "FOLDER",

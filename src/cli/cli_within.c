@@ -111,7 +111,7 @@ cama_err within_open(const cli_args *args, cli_within **out, cama_error *err)
         return e;
     }
     serve_opts_from_env(&o, on_bad, NULL);
-    cli_engine_opts(args, &w->names, &o.pool);
+    cli_engine_opts(args, &w->names, &o);
     o.host = NULL;
     o.unix_path = socket_path;
     o.pool.log = on_log;

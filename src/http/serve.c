@@ -118,6 +118,8 @@ static cama_err open_http(serve *s, const serve_opts *o, err_info *err)
     s->api = (api){.store = s->store,
                    .pool = s->pool,
                    .n_ctx = o->pool.n_ctx,
+                   .engine = o->engine,
+                   .device = o->device,
                    .strict = o->strict,
                    .log_debug = o->debug,
                    .log = log_of_api,

@@ -19,6 +19,7 @@ typedef struct serve_opts {
     bool no_prune;
     bool strict;
     bool log_requests;
+    const char *engine, *device; /* when neither request nor model says; NULL: auto */
     bool debug; /* pool.log gets lines of the level POOL_DEBUG too, whatever pool.log_debug says */
 } serve_opts;
 

@@ -188,6 +188,14 @@ static const char *word_of(const env *v, const char *name, const char *const *wo
     return NULL;
 }
 
+/* auto is what NULL is. */
+static const char *choice_of(const env *v, const char *name, const char *const *words,
+                             const char *want)
+{
+    const char *text = word_of(v, name, words, want);
+    return text && strcmp(text, "auto") != 0 ? text : NULL;
+}
+
 static void pool_from_env(pool_opts *p, const env *v)
 {
     static const char *const kv[] = {"f16", "f32", "bf16", "q8_0", "q4_0", NULL};
@@ -210,10 +218,13 @@ static void pool_from_env(pool_opts *p, const env *v)
     p->kv_type = word_of(v, "KV_CACHE_TYPE", kv, "f16, f32, bf16, q8_0 or q4_0");
     p->activations = word_of(v, "ACTIVATIONS", activations, "int8 or f32");
     p->weights = word_of(v, "WEIGHTS", weights, "auto, mapped or memory");
+    p->strict = bool_of("ENGINE_STRICT");
 }
 
 void serve_opts_from_env(serve_opts *o, void (*on_bad)(void *user, const char *text), void *user)
 {
+    static const char *const engines[] = {"auto", "native", "mlx", NULL};
+    static const char *const devices[] = {"auto", "cpu", "gpu", NULL};
     const env v = {on_bad, user};
     *o = (serve_opts){.log_requests = true};
     o->host = text_of("HOST");
@@ -224,5 +235,7 @@ void serve_opts_from_env(serve_opts *o, void (*on_bad)(void *user, const char *t
     o->no_prune = bool_of("NOPRUNE");
     o->debug = bool_of("DEBUG");
     o->strict = bool_of("STRICT");
+    o->engine = choice_of(&v, "ENGINE", engines, "auto, native or mlx");
+    o->device = choice_of(&v, "DEVICE", devices, "auto, cpu or gpu");
     pool_from_env(&o->pool, &v);
 }

@@ -36,11 +36,37 @@ bool option_is_retired(const char *name, size_t n_name)
     return false;
 }
 
+const char *option_words(const option_row *row)
+{
+    static const struct {
+        const char *name, *words;
+    } all[] = {{"engine", "auto, native, mlx"}, {"device", "auto, cpu, gpu"}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (strcmp(row->name, all[i].name) == 0)
+            return all[i].words;
+    }
+    return NULL;
+}
+
+bool option_is_word(const option_row *row, const char *text, size_t n)
+{
+    const char *at = option_words(row);
+    while (at && *at) {
+        const size_t n_word = strcspn(at, ",");
+        if (n == n_word && memcmp(text, at, n) == 0)
+            return true;
+        at += n_word;
+        at += strspn(at, ", ");
+    }
+    return false;
+}
+
 const char *option_type_name(option_type t)
 {
     static const char *const names[] = {[OPTION_INT] = "integer",
                                         [OPTION_FLOAT] = "float32",
                                         [OPTION_BOOL] = "boolean",
-                                        [OPTION_STRINGS] = "array"};
+                                        [OPTION_STRINGS] = "array",
+                                        [OPTION_WORD] = "string"};
     return (size_t)t < sizeof names / sizeof *names ? names[t] : "unknown";
 }

@@ -8,7 +8,13 @@
 
 #include "base/err.h"
 
-typedef enum option_type { OPTION_INT, OPTION_FLOAT, OPTION_BOOL, OPTION_STRINGS } option_type;
+typedef enum option_type {
+    OPTION_INT,
+    OPTION_FLOAT,
+    OPTION_BOOL,
+    OPTION_STRINGS,
+    OPTION_WORD
+} option_type;
 
 typedef struct option_row {
     const char *name;
@@ -23,7 +29,12 @@ extern const size_t option_n;
 const option_row *option_find(const char *name, size_t n_name);
 /* mirostat, tfs_z, numa, low_vram and their like: accepted by Ollama, without effect since. */
 bool option_is_retired(const char *name, size_t n_name);
-/* "integer", "float32", "boolean", "array": as Ollama's error texts say it. */
+/* What a row of the type WORD may be, its default first: "auto, native, mlx". NULL: another type.
+ */
+const char *option_words(const option_row *row);
+/* Whether text is one of these words. */
+bool option_is_word(const option_row *row, const char *text, size_t n);
+/* "integer", "float32", "boolean", "array", "string": as Ollama's error texts say it. */
 const char *option_type_name(option_type t);
 
 #endif
