@@ -144,6 +144,21 @@ lint_gpu_text() { # metal|cuda, the flags of the language
         -include "$header" "$text"
 }
 
+# The plugin against Apple's headers and library: that it compiles and that no symbol is missing. It
+# says nothing of a run, which needs a Mac.
+lint_macos_mlx() {
+    bring_mlx_macos || return 1
+    ZIG_LOCAL_CACHE_DIR=$PWD/build/zig-cache ZIG_GLOBAL_CACHE_DIR=$PWD/build/zig-cache
+    export ZIG_LOCAL_CACHE_DIR ZIG_GLOBAL_CACHE_DIR
+    mkdir -p build/macos
+    build/venv/bin/python -m ziglang c++ -target aarch64-macos.15.0 -mcpu=apple_m1 -std=c++20 -O1 \
+        -fPIC -fvisibility=hidden -Wall -Wextra -Wshadow -Wundef -Werror -shared -Isrc \
+        -isystem "$mlx_root/include" src/engine/mlx/bridge/*.cc -L "$mlx_root/lib" -lmlx \
+        -o build/macos/libcama_mlx.dylib || return 1
+    # Mach-O, 64 bit, arm64
+    [ "$(od -A n -t x4 -N 8 build/macos/libcama_mlx.dylib | tr -d ' ')" = feedfacf0100000c ]
+}
+
 run_lint() {
     n_passed=0
     n_failed=0
@@ -169,6 +184,7 @@ run_lint() {
         --cuda-device-only --cuda-gpu-arch=sm_75
     if [ "$system" = Linux ]; then
         check 'every portable file compiled for macOS' lint_macos
+        check 'the MLX plugin compiled and linked for macOS' lint_macos_mlx
     fi
     printf '%d passed, %d failed\n' "$n_passed" "$n_failed"
     [ "$n_failed" -eq 0 ]

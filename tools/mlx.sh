@@ -42,6 +42,23 @@ bring_mlx() {
     mv "$part" "build/mlx/$1"
 }
 
+# bring_mlx_macos: Apple's wheel on another system, into build/mlx/macos, for the linker only.
+bring_mlx_macos() {
+    mlx_root=$PWD/build/mlx/macos/mlx
+    line=$(mlx_line metal)
+    if is_mlx_root "$mlx_root" && [ "$(cat build/mlx/macos/requirement 2>/dev/null)" = "$line" ]; then
+        return 0
+    fi
+    say "bringing ${line%% *} for macOS 15"
+    part=build/mlx/macos.part
+    rm -rf "$part" build/mlx/macos
+    mkdir -p "$part"
+    printf '%s\n' "$line" >"$part/requirement"
+    build/venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+        --no-deps --only-binary=:all: --platform macosx_15_0_arm64 --target "$part" \
+        -r "$part/requirement" >&2 && mv "$part" build/mlx/macos
+}
+
 # find_mlx: one that is installed here, in mlx_root: CAMA_MLX_ROOT, Homebrew's, or a Python's.
 find_mlx() {
     mlx_root=${CAMA_MLX_ROOT:-}
