@@ -14,7 +14,8 @@
 #define MAX_OUT 33u
 #define ALIGN 64u
 
-/* Rows: one, each end of a text's range, and more than any text takes. Widths: fewer blocks than
+/* Rows: one, each end of a text's range, and more than any text takes (MLX's product multiplies
+ * those on a GPU, so that they come last and are left out there). Widths: fewer blocks than
  * groups of lanes, a number that leaves lanes idle, many. Columns: none left over, one, three. The
  * first is what a text is compiled for. */
 static const struct {
@@ -217,7 +218,8 @@ static void test_kernel(tester *t, const emlx_selftest_kernel *k, const gpu_user
     cama_err e = CAMA_OK;
     r->ok = true;
     r->limit = 1; /* of no product yet */
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes && !e; i++) {
+    const size_t n_shape = sizeof shapes / sizeof *shapes - (gpu ? 1 : 0);
+    for (size_t i = 0; i < n_shape && !e; i++) {
         const emlx_selftest_case c = {k->type,         t->mem.blocks,  t->mem.x,
                                       shapes[i].n_row, shapes[i].n_in, shapes[i].n_out};
         draw(t, &c);

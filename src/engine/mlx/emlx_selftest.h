@@ -24,7 +24,7 @@
 #include "base/buf.h"
 #include "engine/mlx/emlx_gpu.h"
 
-#define EMLX_SELFTEST_MAX 64u
+#define EMLX_SELFTEST_MAX 128u
 #define EMLX_SELFTEST_MAX_WHY 200
 
 /* One product: y [n_row, n_out] = x [n_row, n_in] W^T. */
