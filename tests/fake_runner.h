@@ -7,7 +7,11 @@
  *     total 1000  kv 10  available 5000  n_ctx 512  (PLAN)
  *     load_ms 50  progress 1 (frames meanwhile)
  *     plan die|stop|garbage|silent|refuse|nofit|fd
- *     load die|stop|garbage|silent|refuse|nofit|twice
+ *     load die|stop|garbage|silent|refuse|nofit|twice|engine (REFUSE with ERR_ENGINE)|cannot
+ *     auto mlx (the engine that it takes when none is asked for and none is to be avoided: "fake")
+ *     alone 1 (no other engine could take the model)
+ *     look die|stop (after it told which engine it looks at, before PLAN)
+ *   each of the words plan, load and look also for one engine alone: mlx.load die
  * and in a JOB's head: {"do": ...}
  *     echo      a TEXT of "text", n times ("n"), then DONE        none  DONE at once
  *     wait      nothing until CANCEL, or a job with {"do":"release"}
@@ -16,7 +20,12 @@
  *     die, exit, garbage, badutf8, odd (a VECTOR of 3 bytes), stranger (a frame of another job)
  *     spill     more text than any credit allows
  *     fail      FAIL with ERR_CONTEXT                             flood "n" bytes, as credit comes
+ *     once      die if there is a file FAKE_ONCE, which is then gone; else echo
+ *     warndie   a WARN, then die                                  broken FAIL with ERR_ENGINE
  *     report    a TEXT: "threads T spin S budgets B credits C cancels K pings P n_ctx X"
+ *   {"mlx": ...} instead: on that engine.
+ * Asked which engines there are: native and mlx; FAKE_ABOUT die|exit: the end while it looks at
+ * mlx.
  */
 #ifndef FAKE_RUNNER_H
 #define FAKE_RUNNER_H
@@ -39,7 +48,8 @@ typedef struct fake_held {
 
 typedef struct fake_runner {
     wire *wire;
-    char plan[16], load[16];
+    char plan[16], load[16], look[16], engine[16], choice[16], avoid[96];
+    long alone;
     long total, kv, available, n_ctx, load_ms, progress;
     long asked_n_ctx;
     fake_held held[FAKE_MAX_HELD];
@@ -94,10 +104,20 @@ static inline void fake_script(fake_runner *r, int fd)
         const char *v = strtok_r(NULL, " \n", &rest);
         if (!v)
             break;
+        const char *dot = strchr(k, '.');
+        if (dot && strncmp(k, r->engine, (size_t)(dot - k)) != 0)
+            continue; /* for another engine */
+        k = dot ? k + (dot - k) + 1 : k;
         if (strcmp(k, "plan") == 0)
             (void)snprintf(r->plan, sizeof r->plan, "%s", v);
         else if (strcmp(k, "load") == 0)
             (void)snprintf(r->load, sizeof r->load, "%s", v);
+        else if (strcmp(k, "look") == 0)
+            (void)snprintf(r->look, sizeof r->look, "%s", v);
+        else if (strcmp(k, "auto") == 0)
+            (void)snprintf(r->choice, sizeof r->choice, "%s", v);
+        else if (strcmp(k, "alone") == 0)
+            r->alone = atol(v);
         else if (strcmp(k, "total") == 0)
             r->total = atol(v);
         else if (strcmp(k, "kv") == 0)
@@ -113,6 +133,16 @@ static inline void fake_script(fake_runner *r, int fd)
     }
 }
 
+/* As an engine: native has none that could stand in for it where it is alone. */
+static inline void fake_refuse(fake_runner *r, const char *code, const char *text)
+{
+    char head[256];
+    (void)snprintf(head, sizeof head,
+                   "{\"code\":\"%s\",\"text\":\"%s\",\"engine\":\"%s\",\"build\":\"%s 1\"}", code,
+                   text, r->engine, r->engine);
+    fake_send(r, WIRE_REFUSE, 0, head, NULL, 0);
+}
+
 /* What may go wrong in planning and in loading. True: the frame that was due is not wanted. */
 static inline bool fake_misbehave(fake_runner *r, const char *how)
 {
@@ -126,21 +156,52 @@ static inline bool fake_misbehave(fake_runner *r, const char *how)
         fake_send(r, WIRE_REFUSE, 0, "{\"code\":\"ERR_UNSUPPORTED\",\"text\":\"no such tensors\"}",
                   NULL, 0);
     else if (strcmp(how, "nofit") == 0)
-        fake_send(r, WIRE_REFUSE, 0, "{\"code\":\"ERR_NO_FIT\",\"text\":\"9 of 8 bytes\"}", NULL,
-                  0);
+        fake_refuse(r, "ERR_NO_FIT", "9 of 8 bytes");
+    else if (strcmp(how, "engine") == 0)
+        fake_refuse(r, "ERR_ENGINE", "no stream");
+    else if (strcmp(how, "cannot") == 0)
+        fake_refuse(r, "ERR_UNSUPPORTED", "no such op");
     else
         return strcmp(how, "silent") == 0;
     return true;
 }
 
-static inline void fake_figures(const fake_runner *r, char out[256])
+static inline void fake_figures(const fake_runner *r, char out[640])
 {
     const long rest = r->kv + 10;
-    (void)snprintf(
-        out, 256,
-        "{\"weights\":%ld,\"kv\":%ld,\"scratch\":10,\"total\":%ld,\"available\":%ld,"
-        "\"n_ctx\":%ld,\"engine\":\"fake\",\"device\":\"cpu\",\"weights_in\":\"memory\"}",
-        r->total > rest ? r->total - rest : 0, r->kv, r->total, r->available, r->n_ctx);
+    const bool has_other = !r->alone && strcmp(r->engine, "fake") != 0;
+    (void)snprintf(out, 640,
+                   "{\"weights\":%ld,\"kv\":%ld,\"scratch\":10,\"total\":%ld,\"available\":%ld,"
+                   "\"n_ctx\":%ld,\"engine\":\"%s\",\"device\":\"cpu\",\"weights_in\":\"memory\","
+                   "\"build\":\"%s 1\",\"engine_version\":\"%s 1\",\"why\":\"%s\",\"others\":[%s],"
+                   "\"exact\":true,\"forms\":[{\"role\":\"Q\"}],\"note\":\"a note\"}",
+                   r->total > rest ? r->total - rest : 0, r->kv, r->total, r->available, r->n_ctx,
+                   r->engine, r->engine, r->engine, r->avoid[0] ? r->avoid : "fits best",
+                   !has_other                         ? ""
+                   : strcmp(r->engine, "native") == 0 ? "\"mlx\""
+                                                      : "\"native\"");
+}
+
+/* Which engine: the one that LOAD asks for, else that of the script, else native where that one is
+ * to be avoided. */
+static inline void fake_choose(fake_runner *r, const wire_frame *f, int fd)
+{
+    (void)snprintf(r->choice, sizeof r->choice, "fake");
+    fake_script(r, fd); /* for its "auto"; the words for one engine come with the second reading */
+    (void)snprintf(r->engine, sizeof r->engine, "%s", wire_str(f, "engine", ""));
+    (void)snprintf(r->avoid, sizeof r->avoid, "%.90s", wire_str(f, "why", ""));
+    if (!r->engine[0])
+        (void)snprintf(r->engine, sizeof r->engine, "%s", r->choice);
+    const json_value *avoid = json_get(f->head, "avoid");
+    for (size_t i = 0; avoid && i < avoid->n; i++) {
+        const json_value *name = json_get(avoid->items[i], "engine");
+        const json_value *why = json_get(avoid->items[i], "why");
+        if (strcmp(name->text, r->engine) != 0)
+            continue;
+        (void)snprintf(r->engine, sizeof r->engine, "native");
+        (void)snprintf(r->avoid, sizeof r->avoid, "%.90s", why->text);
+    }
+    fake_script(r, fd);
 }
 
 static inline void fake_load(fake_runner *r, const wire_frame *f)
@@ -152,12 +213,19 @@ static inline void fake_load(fake_runner *r, const wire_frame *f)
     r->n_ctx = r->asked_n_ctx;
     if (f->n_fd < 1)
         _exit(5);
-    fake_script(r, f->fds[0]);
+    fake_choose(r, f, f->fds[0]);
     for (size_t i = 0; i < f->n_fd; i++)
         (void)close(f->fds[i]);
+    if (r->look[0]) {
+        char head[64];
+        (void)snprintf(head, sizeof head, "{\"engine\":\"%s\"}", r->engine);
+        fake_send(r, WIRE_PROGRESS, 0, head, NULL, 0);
+        (void)wire_flush(r->wire, 10000);
+        (void)fake_misbehave(r, r->look);
+    }
     if (fake_misbehave(r, r->plan))
         return;
-    char head[256];
+    char head[640];
     fake_figures(r, head);
     if (strcmp(r->plan, "fd") == 0) {
         const int fd = STDERR_FILENO;
@@ -178,7 +246,7 @@ static inline void fake_start(fake_runner *r)
         if (r->progress)
             fake_send(r, WIRE_PROGRESS, 0, "{\"done\":1,\"all\":2}", NULL, 0);
     }
-    char head[256];
+    char head[640];
     fake_figures(r, head);
     fake_send(r, WIRE_READY, 0, head, NULL, 0);
     if (strcmp(r->load, "twice") == 0)
@@ -256,15 +324,40 @@ static inline void fake_bad_job(fake_runner *r, const char *what, uint64_t job)
             (void)pause();
 }
 
+static inline void fake_echo(fake_runner *r, const wire_frame *f)
+{
+    const char *text = wire_str(f, "text", "hello");
+    for (int64_t i = 0; i < wire_int(f, "n", 1); i++)
+        fake_send(r, WIRE_TEXT, f->job, NULL, text, strlen(text));
+    fake_done(r, f->job, "stop");
+}
+
+static inline void fake_once(fake_runner *r, const wire_frame *f)
+{
+    const char *file = getenv("FAKE_ONCE");
+    if (file && unlink(file) == 0)
+        (void)raise(SIGKILL);
+    fake_echo(r, f);
+}
+
 static inline void fake_job(fake_runner *r, const wire_frame *f)
 {
-    const char *what = wire_str(f, "do", "none");
+    const char *what = wire_str(f, r->engine, wire_str(f, "do", "none"));
     r->steps++;
     if (strcmp(what, "echo") == 0) {
-        const char *text = wire_str(f, "text", "hello");
-        for (int64_t i = 0; i < wire_int(f, "n", 1); i++)
-            fake_send(r, WIRE_TEXT, f->job, NULL, text, strlen(text));
-        fake_done(r, f->job, "stop");
+        fake_echo(r, f);
+    } else if (strcmp(what, "once") == 0) {
+        fake_once(r, f);
+    } else if (strcmp(what, "warndie") == 0) {
+        fake_send(r, WIRE_WARN, f->job, "{\"code\":\"odd\",\"text\":\"odd\"}", NULL, 0);
+        (void)wire_flush(r->wire, 10000);
+        (void)raise(SIGKILL);
+    } else if (strcmp(what, "warn") == 0) {
+        fake_send(r, WIRE_WARN, f->job, "{\"code\":\"odd\",\"text\":\"odd\"}", NULL, 0);
+        fake_echo(r, f);
+    } else if (strcmp(what, "broken") == 0) {
+        fake_send(r, WIRE_FAIL, f->job, "{\"code\":\"ERR_ENGINE\",\"text\":\"NaN everywhere\"}",
+                  NULL, 0);
     } else if (strcmp(what, "none") == 0) {
         fake_done(r, f->job, "stop");
     } else if (strcmp(what, "wait") == 0 || strcmp(what, "stuck") == 0 ||
@@ -326,9 +419,36 @@ static inline void fake_pong(fake_runner *r, const wire_frame *f)
     fake_send(r, WIRE_PONG, 0, head, NULL, 0);
 }
 
+#define FAKE_NATIVE "{\"name\":\"native\",\"available\":true,\"version\":\"native 1\",\"why\":\"\"}"
+#define FAKE_MLX "{\"name\":\"mlx\",\"available\":true,\"version\":\"mlx 1\",\"why\":\"\"}"
+
+static inline void fake_engines(fake_runner *r, const wire_frame *f)
+{
+    const char *how = getenv("FAKE_ABOUT");
+    const json_value *skip = json_get(f->head, "skip");
+    const bool all = !skip || skip->n == 0;
+    if (all) {
+        fake_send(r, WIRE_PROGRESS, 0, "{\"engine\":\"mlx\"}", NULL, 0);
+        (void)wire_flush(r->wire, 10000);
+        if (how && strcmp(how, "die") == 0)
+            (void)raise(SIGKILL);
+        if (how && strcmp(how, "exit") == 0)
+            _exit(7);
+    }
+    fake_send(r, WIRE_ABOUT, 0,
+              all ? "{\"engines\":[" FAKE_NATIVE "," FAKE_MLX "]}"
+                  : "{\"engines\":[" FAKE_NATIVE "]}",
+              NULL, 0);
+    (void)wire_flush(r->wire, 10000);
+    _exit(0);
+}
+
 static inline void fake_frame(fake_runner *r, const wire_frame *f)
 {
     switch (f->type) {
+    case WIRE_ENGINES:
+        fake_engines(r, f);
+        break;
     case WIRE_LOAD:
         fake_load(r, f);
         break;
