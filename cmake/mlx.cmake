@@ -38,6 +38,9 @@ cama_mlx_plugin(cama_mlx)
 install(TARGETS cama_mlx DESTINATION lib/cama)
 message(STATUS "engine mlx: ${CAMA_MLX_LIBRARY}")
 
+add_executable(mlx_probe bench/mlx_probe.c) # what docs/engines.md says of in-place writes and of nodes
+target_link_libraries(mlx_probe PRIVATE cama_flags ${CMAKE_DL_LIBS})
+
 # tests/mlx/test_mlx_<topic>.c: against the real library, through the plugin of this build.
 if(NOT CAMA_TESTS OR NOT CMOCKA_FOUND)
     return()

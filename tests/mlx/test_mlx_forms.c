@@ -186,13 +186,55 @@ static void test_rows_in_parts(void **state)
     free(blocks);
 }
 
+/* docs/engines.md has the line of every type but the affine ones, which it describes. */
+static void test_table_of_the_docs(void **state)
+{
+    (void)state;
+    static char text[1 << 20], want[QUANT_N_TYPE * EMLX_FORM_LINE];
+    FILE *f = fopen(TEST_DATA_DIR "/../../docs/engines.md", "r");
+    assert_non_null(f);
+    text[fread(text, 1, sizeof text - 1, f)] = 0;
+    assert_int_equal(fclose(f), 0);
+    size_t n = 0;
+    for (int t = 0; t < QUANT_N_TYPE; t++) {
+        char line[EMLX_FORM_LINE];
+        emlx_form_line((quant_type)t, line);
+        if (line[0] && !quant_affine_info((quant_type)t, NULL))
+            n += (size_t)snprintf(want + n, sizeof want - n, "%s\n", line);
+    }
+    const char *from = strstr(text, "|---|---|---|---|---|---|\n");
+    const char *end = strstr(text, "<!-- end of forms -->");
+    assert_true(from && end && from < end);
+    from = strchr(from, '\n') + 1;
+    if ((size_t)(end - from) != n || memcmp(from, want, n) != 0)
+        print_error("docs/engines.md should have:\n%s", want);
+    assert_int_equal((size_t)(end - from), n);
+    assert_memory_equal(from, want, n);
+}
+
+/* The affine types keep their bits and groups. */
+static void test_affine_keeps_its_codes(void **state)
+{
+    (void)state;
+    for (int t = 0; t < QUANT_N_TYPE; t++) {
+        quant_affine a;
+        emlx_form f;
+        if (!quant_affine_info((quant_type)t, &a))
+            continue;
+        assert_int_equal(emlx_form_of((quant_type)t, 256, true, &f), CAMA_OK);
+        assert_int_equal(f.form, MB_AFFINE);
+        assert_int_equal(f.bits, a.bits);
+        assert_int_equal(f.group, a.group);
+        assert_int_equal(f.scale_type, a.scale == QUANT_F32 ? MB_F32 : MB_F16);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_form_is_exact),
-        cmocka_unit_test(test_scale_that_mlx_has_not),
-        cmocka_unit_test(test_rows_are_checked),
-        cmocka_unit_test(test_rows_in_parts),
+        cmocka_unit_test(test_every_form_is_exact), cmocka_unit_test(test_scale_that_mlx_has_not),
+        cmocka_unit_test(test_rows_are_checked),    cmocka_unit_test(test_rows_in_parts),
+        cmocka_unit_test(test_table_of_the_docs),   cmocka_unit_test(test_affine_keeps_its_codes),
     };
     return cmocka_run_group_tests(tests, rig_setup, rig_teardown);
 }
