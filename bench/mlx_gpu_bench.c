@@ -182,10 +182,10 @@ static void time_ours(const bench *s, ours *o, const uint8_t *blocks, const floa
     const size_t n_copy = copies(n_bytes);
     for (size_t i = 0; i < n_copy; i++)
         o->w[i] = kept(s, blocks, shape2(o->n_out, row_bytes), MB_U8);
-    const size_t v = (o->n_row == 1   ? 0
-                      : o->n_row == 4 ? 2
-                                      : 3) +
-                     (o->t == MB_F16 ? EMLX_GPU_N_VARIANT / 2 : 0);
+    size_t v = 0; /* the text that such a product takes */
+    while (emlx_gpu_source_at(s->g, o->type, v)->n_row != o->n_row ||
+           emlx_gpu_source_at(s->g, o->type, v)->is_f16 != (o->t == MB_F16))
+        v++;
     const uint32_t usual = emlx_gpu_source_at(s->g, o->type, v)->n_out;
     for (size_t c = 0; c < 3; c++) {
         if (emlx_gpu_set_columns(s->g, o->type, v, columns[c]))
