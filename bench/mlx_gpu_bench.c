@@ -217,21 +217,28 @@ static mb_ref call_stock(const bench *s, const void *user, size_t i)
     return s->b->linear(s->m, o->x, &o->w[i]);
 }
 
+/* Random rows on the device, N_RANDOM_ROW different ones. */
 static mb_ref random_array(const bench *s, mb_shape shape, mb_dtype t, float scale)
 {
-    const size_t n = (size_t)shape.dim[0] * (size_t)shape.dim[1];
+    const size_t n_row = (size_t)shape.dim[0], n = N_RANDOM_ROW * (size_t)shape.dim[1];
     uint64_t seed = n;
     uint32_t *words = take(n * sizeof *words);
+    int32_t *ids = take(n_row * sizeof *ids);
     for (size_t i = 0; i < n; i++) {
         const uint32_t r = kern_data_next(&seed) * 2654435761u;
         const float f = ((float)r * 0x1p-32f - 0.5f) * scale;
         memcpy(&words[i], t == MB_U32 ? (const void *)&r : (const void *)&f, 4);
     }
-    const mb_ref a = s->b->from_host(s->m, words, shape, t == MB_U32 ? MB_U32 : MB_F32);
-    const mb_ref out = s->b->keep(s->m, s->b->cast(s->m, a, t));
-    (void)s->b->eval(s->m, &out, 1, true);
+    for (size_t i = 0; i < n_row; i++)
+        ids[i] = (int32_t)(i % N_RANDOM_ROW);
+    const mb_ref a = s->b->from_host(s->m, words, shape2(N_RANDOM_ROW, (size_t)shape.dim[1]),
+                                     t == MB_U32 ? MB_U32 : MB_F32);
+    const mb_ref rows = s->b->from_host(s->m, ids, (mb_shape){1, {(int32_t)n_row}}, MB_I32);
+    const mb_ref out = s->b->keep(s->m, s->b->take(s->m, s->b->cast(s->m, a, t), rows, 0));
+    (void)s->b->eval(s->m, &out, 1, true); /* a failure is told when it is used */
     s->b->reset(s->m);
     free(words);
+    free(ids);
     return out;
 }
 
