@@ -1,4 +1,4 @@
-/* engine_rig.h - one model on the native engine, fed in every way; its checks compare bits.
+/* engine_rig.h - one model on one engine, fed in every way; its checks compare bits.
  *
  *     static rig r;
  *     rig_open_model(&r, file);
@@ -39,6 +39,7 @@ static inline size_t rig_tiers(uint32_t out[8])
     return 1;
 }
 
+static const engine_vt *rig_engine = &nat_engine; /* under test */
 static uint32_t rig_state = 1;
 
 static inline uint32_t rig_rnd(uint32_t n)
@@ -70,7 +71,7 @@ static inline engine_opts rig_opts(void)
 static inline void rig_open_engine(rig *r, const engine_opts *o)
 {
     err_info err = {0};
-    if (nat_engine.open(r->model, o, &r->e, &err))
+    if (rig_engine->open(r->model, o, &r->e, &err))
         fail_msg("%s", err.text);
 }
 
@@ -107,7 +108,7 @@ static inline void rig_close_model(rig *r)
 static inline int32_t rig_new_seq(rig *r, int32_t from, int32_t n)
 {
     int32_t seq = -1;
-    assert_int_equal(nat_engine.seq_fork(r->e, from, n, &seq), CAMA_OK);
+    assert_int_equal(rig_engine->seq_fork(r->e, from, n, &seq), CAMA_OK);
     return seq;
 }
 
@@ -125,7 +126,7 @@ static inline void rig_submit(rig *r, const engine_row *rows, size_t n, engine_o
     err_info err = {0};
     engine_ticket t;
     const engine_batch b = {.rows = rows, .n_row = n};
-    if (nat_engine.submit(r->e, &b, &t, &err) || nat_engine.collect(r->e, t, outs, &err))
+    if (rig_engine->submit(r->e, &b, &t, &err) || rig_engine->collect(r->e, t, outs, &err))
         fail_msg("%s", err.text);
     assert_int_equal(outs->n, n);
 }
@@ -174,7 +175,7 @@ static inline void rig_check_chunks(rig *r, const float *want, int32_t n)
         const int32_t seq = rig_new_seq(r, -1, 0);
         rig_feed(r, seq, 0, 0, n, chunks[i], got);
         rig_same(r, got, want, 0, n, "chunks");
-        nat_engine.seq_free(r->e, seq);
+        rig_engine->seq_free(r->e, seq);
     }
     free(got);
 }
@@ -214,8 +215,8 @@ static inline void rig_check_mixed(rig *r, int32_t n)
         const int32_t alone = rig_new_seq(r, -1, 0);
         rig_feed(r, alone, s, 0, n, 16, want);
         rig_same(r, got[s], want, 0, n, "mixed batch");
-        nat_engine.seq_free(r->e, alone);
-        nat_engine.seq_free(r->e, seq[s]);
+        rig_engine->seq_free(r->e, alone);
+        rig_engine->seq_free(r->e, seq[s]);
         free(got[s]);
     }
     free(want);
@@ -231,25 +232,25 @@ static inline void rig_check_reuse(rig *r, const float *want, int32_t n)
     for (int32_t keep = half; keep > 0; keep /= 2) {
         int32_t pos = -1;
         const int32_t child = rig_new_seq(r, seq, keep);
-        assert_int_equal(nat_engine.seq_rewind(r->e, child, keep, &pos), CAMA_OK);
+        assert_int_equal(rig_engine->seq_rewind(r->e, child, keep, &pos), CAMA_OK);
         assert_true(pos >= 0 && pos <= keep);
         memset(got, 0, (size_t)n * r->n_vocab * sizeof *got);
         rig_feed(r, child, 0, pos, n, 50, got);
         rig_same(r, got, want, pos, n, "prefix reuse");
-        nat_engine.seq_free(r->e, child);
+        rig_engine->seq_free(r->e, child);
     }
     rig_feed(r, seq, 0, half, n, 50, got);
     rig_same(r, got, want, half, n, "the original after forks");
     for (int32_t back = n; back > 0; back = back / 2 - 1) {
         int32_t pos = -1;
-        assert_int_equal(nat_engine.seq_rewind(r->e, seq, back, &pos), CAMA_OK);
+        assert_int_equal(rig_engine->seq_rewind(r->e, seq, back, &pos), CAMA_OK);
         assert_true(pos >= 0 && pos <= back);
         rig_feed(r, seq, 1, pos, back, 50, got); /* other tokens, and away with them */
-        assert_int_equal(nat_engine.seq_rewind(r->e, seq, pos, &pos), CAMA_OK);
+        assert_int_equal(rig_engine->seq_rewind(r->e, seq, pos, &pos), CAMA_OK);
         rig_feed(r, seq, 0, pos, n, 50, got);
         rig_same(r, got, want, pos, n, "rewind");
     }
-    nat_engine.seq_free(r->e, seq);
+    rig_engine->seq_free(r->e, seq);
     free(got);
 }
 
@@ -268,14 +269,14 @@ static inline void rig_check_threads(rig *r, engine_opts o, const float *want, i
     rig_same(r, got, want, 0, n, "threads, in chunks");
     const int32_t three = rig_new_seq(r, -1, 0);
     for (int32_t at = 0; at < n; at += 60) {
-        nat_engine.set_threads(r->e, 1 + (uint32_t)(at / 60) % o.n_thread, 0);
+        rig_engine->set_threads(r->e, 1 + (uint32_t)(at / 60) % o.n_thread, 0);
         rig_feed(r, three, 0, at, at + 60 < n ? at + 60 : n, 60, got);
     }
     rig_same(r, got, want, 0, n, "threads that come and go");
-    nat_engine.set_threads(r->e, 0, ENGINE_SPIN_DEFAULT);
+    rig_engine->set_threads(r->e, 0, ENGINE_SPIN_DEFAULT);
     if (parts & RIG_REUSE)
         rig_check_mixed(r, 12);
-    nat_engine.close(r->e);
+    rig_engine->close(r->e);
     free(got);
 }
 
@@ -293,10 +294,10 @@ static inline void rig_check(rig *r, engine_opts o, int32_t n, uint32_t parts)
     rig_check_mixed(r, parts & RIG_REUSE ? RIG_MIXED : 12);
     if (parts & RIG_REUSE)
         rig_check_reuse(r, want, n);
-    nat_engine.seq_free(r->e, seq);
-    nat_engine.stat(r->e, &stat);
+    rig_engine->seq_free(r->e, seq);
+    rig_engine->stat(r->e, &stat);
     assert_int_equal(stat.n_seq_alive, 0);
-    nat_engine.close(r->e);
+    rig_engine->close(r->e);
     const uint32_t n_thread = parts & RIG_CROWDED ? 3 : 2;
     for (o.n_thread = 2; o.n_thread <= n_thread; o.n_thread++)
         rig_check_threads(r, o, want, n, parts);

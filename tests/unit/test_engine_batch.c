@@ -1,13 +1,7 @@
 /* The same row gives the same bits: alone, in any chunking, beside other sequences, after prefix
  * reuse and after a rewind, on any number of threads; for every tier and both activation forms,
  * every format of weights and every one of the cache. */
-#include "engine_rig.h"
-
-#include <dirent.h>
-
-#include "tiny_llama.h"
-
-static const quant_type kv_types[] = {QUANT_F16, QUANT_F32, QUANT_Q8_0, QUANT_Q4_0, QUANT_BF16};
+#include "engine_ways.h"
 
 /* Every tier, form and cache, as far as one page. */
 static void check_tiers(rig *r)
@@ -29,35 +23,6 @@ static void check_tiers(rig *r)
             }
 }
 
-/* A context of several spans, whose attention is merged: alone, at once, in pieces that end
- * anywhere, behind a prefix, on two threads. */
-static void check_long(rig *r, engine_opts o)
-{
-    const int32_t n = RIG_TOKENS;
-    float *want = rig_new_logits(r, (size_t)n);
-    float *got = rig_new_logits(r, (size_t)n);
-    for (o.n_thread = 1; o.n_thread <= 2; o.n_thread++) {
-        rig_open_engine(r, &o);
-        const int32_t seq = rig_new_seq(r, -1, 0);
-        rig_feed(r, seq, 0, 0, n, RIG_TOKENS, o.n_thread == 1 ? want : got);
-        if (o.n_thread == 2)
-            rig_same(r, got, want, 0, n, "two threads");
-        const int32_t pieces = rig_new_seq(r, -1, 0);
-        rig_feed(r, pieces, 0, 0, 250, 61, got);
-        rig_feed(r, pieces, 0, 250, 265, 1, got); /* over the edge of a span */
-        rig_feed(r, pieces, 0, 265, 505, 48, got);
-        rig_feed(r, pieces, 0, 505, 520, 1, got);
-        rig_feed(r, pieces, 0, 520, n, 7, got);
-        rig_same(r, got, want, 0, n, "pieces");
-        const int32_t child = rig_new_seq(r, seq, 511);
-        rig_feed(r, child, 0, 511, n, 2, got);
-        rig_same(r, got, want, 511, n, "behind a prefix");
-        nat_engine.close(r->e);
-    }
-    free(want);
-    free(got);
-}
-
 static void check_spans(rig *r)
 {
     uint32_t tiers[8];
@@ -69,15 +34,6 @@ static void check_spans(rig *r)
             o.k_type = o.v_type = kv_types[k];
             check_long(r, o);
         }
-}
-
-static void open_tiny(rig *r, uint8_t **out_bytes)
-{
-    size_t n;
-    gguf_file *f = NULL;
-    *out_bytes = tiny_llama(&n);
-    assert_int_equal(gguf_open_bytes(*out_bytes, n, &f, NULL), CAMA_OK);
-    rig_open_model(r, f);
 }
 
 static void a_row_has_the_same_bits_everywhere(void **state)
@@ -100,27 +56,6 @@ static void in_long_contexts_too(void **state)
     check_spans(&r);
     rig_close_model(&r);
     free(bytes);
-}
-
-/* Calls check for each model of a folder of tests/data. */
-static size_t each_model(const char *folder, void (*check)(rig *r))
-{
-    static rig r;
-    size_t n_model = 0;
-    DIR *dir = opendir(folder);
-    assert_non_null(dir);
-    for (struct dirent *d; (d = readdir(dir)) != NULL;) {
-        if (!strstr(d->d_name, ".gguf"))
-            continue;
-        rig_open_file(&r, folder, d->d_name);
-        if (model_get_info(r.model)->causal) {
-            check(&r);
-            n_model++;
-        }
-        rig_close_model(&r);
-    }
-    (void)closedir(dir);
-    return n_model;
 }
 
 /* One set of options: what the architecture adds is the same on every tier. */

@@ -265,10 +265,10 @@ static int32_t keepable(const engine *e, const emlx_seq *s, int32_t want)
 
 cama_err emlx_seq_rewind(engine *e, int32_t seq, int32_t want, int32_t *out_got)
 {
-    if (!is_alive(e, seq) || want < 0 || want > e->seq[seq].n_token)
+    if (!is_alive(e, seq) || want < 0)
         return CAMA_ERR_ARG;
     emlx_seq *s = &e->seq[seq];
-    want = keepable(e, s, want);
+    want = want < s->n_token ? keepable(e, s, want) : s->n_token; /* a fork may have got less */
     if (want < s->n_token) {
         e->prev[seq] = -1;
         e->b->drop(e->m, s->prev);
