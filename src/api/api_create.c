@@ -1,4 +1,5 @@
-/* POST /api/create: a model from a GGUF in the store or from another model, and changed layers.
+/* POST /api/create: a model from a GGUF or a folder's files in the store, or from another model,
+ * and changed layers.
  *
  * A GGUF is kept byte for byte under the digest it was sent with, and no template is guessed for
  * one that brings its own.
@@ -57,21 +58,19 @@ const api_struct api_create_request = {"api", "CreateRequest", fields,
 
 /* ---- progress ---- */
 
-static void say(create *k, const char *fmt, ...) ERR_PRINTF(2, 3);
-static void say(create *k, const char *fmt, ...)
+void create_say(create *k, const char *status, uint64_t done, uint64_t all)
 {
-    err_info text;
-    va_list args;
     if (!k->stream)
         return;
-    va_start(args, fmt);
-    (void)err_vset(&text, CAMA_ERR_ARG, fmt, args);
-    va_end(args);
     buf line;
     buf_init(&line, 4096);
     api_writer w = {.out = &line};
     api_open(&w, NULL, '{');
-    api_put_str(&w, "status", text.text);
+    api_put_str(&w, "status", status);
+    if (all) {
+        api_put_int(&w, "total", (int64_t)all);
+        api_put_int(&w, "completed", (int64_t)done);
+    }
     api_close(&w, '}');
     (void)buf_putc(&line, '\n');
     if (!k->begun)
@@ -79,6 +78,17 @@ static void say(create *k, const char *fmt, ...)
     k->begun = true;
     api_piece(k->call, &line);
     buf_done(&line);
+}
+
+static void say(create *k, const char *fmt, ...) ERR_PRINTF(2, 3);
+static void say(create *k, const char *fmt, ...)
+{
+    err_info text;
+    va_list args;
+    va_start(args, fmt);
+    (void)err_vset(&text, CAMA_ERR_ARG, fmt, args); /* gives the code back */
+    va_end(args);
+    create_say(k, text.text, 0, 0);
 }
 
 static void finish(create *k, bool fine, const api_problem *p)
@@ -188,16 +198,16 @@ bool create_open_gguf(create *k, const char *digest, api_file **out)
 static bool take_files(create *k, const json_value *files)
 {
     bool gguf = files->n > 0;
-    bool tensors = files->n > 0;
+    bool tensors = false;
+    bool other = false;
     for (size_t i = 0; i < files->n; i++) {
-        gguf = gguf && has_end(files->members[i].key, ".gguf");
-        tensors = tensors && !has_end(files->members[i].key, ".gguf") &&
-                  (has_end(files->members[i].key, ".safetensors") ||
-                   has_end(files->members[i].key, ".json"));
+        const char *name = files->members[i].key;
+        gguf = gguf && has_end(name, ".gguf");
+        tensors = tensors || has_end(name, ".safetensors");
+        other = other || has_end(name, ".gguf");
     }
-    if (tensors)
-        return api_problem_set(&k->problem, 501,
-                               "safetensors cannot be imported by this version of cama");
+    if (tensors && !other)
+        return create_take_folder(k, files);
     if (!gguf)
         return api_problem_set(&k->problem, 400, "unknown type");
     say(k, "parsing GGUF");

@@ -39,6 +39,10 @@ bool create_add_layer(create *k, const char *kind, const char *digest, const cha
                       bool existing);
 /* A blob as a GGUF; false: see k->problem. */
 bool create_open_gguf(create *k, const char *digest, api_file **out);
+/* A line of progress; all > 0: with "total" and "completed". */
+void create_say(create *k, const char *status, uint64_t done, uint64_t all);
+/* files{} with safetensors: made a GGUF by a runner, which becomes the model layer. */
+bool create_take_folder(create *k, const json_value *files);
 /* files{}: a model's one file or all of its shards, and projectors, become layers. */
 bool create_take_ggufs(create *k, const json_value *files);
 /* Whether a file begins as a GGUF does. */

@@ -142,6 +142,12 @@ static void read_split(const gguf_file *g, api_file *f)
     f->split_n_tensor = n_tensor;
 }
 
+/* Of a file made from an MLX folder: the id of its weights' type (quant/formats.def). */
+static bool is_own_type(uint64_t file_type)
+{
+    return file_type >> 12 == 0xCA;
+}
+
 static cama_err read_facts(const gguf_file *g, api_file *f, err_info *err)
 {
     gguf_str s = {NULL, 0};
@@ -155,7 +161,9 @@ static cama_err read_facts(const gguf_file *g, api_file *f, err_info *err)
     f->n_tensor = gguf_n_tensor(g);
     read_split(g, f);
     uint64_t type = 0;
-    f->file_type = gguf_get_u64(g, "general.file_type", &type, NULL) ? -1 : (int)(type & 0xFFFF);
+    f->file_type = gguf_get_u64(g, "general.file_type", &type, NULL) ? -1
+                   : is_own_type(type)                               ? (int)type
+                                                                     : (int)(type & 0xFFFF);
     f->n_ctx_train = arch_u64(g, f->arch, "context_length");
     f->n_embd = arch_u64(g, f->arch, "embedding_length");
     f->caps = has_key(g, f->arch, "pooling_type") ? API_CAN_EMBED : API_CAN_COMPLETE;
@@ -213,7 +221,15 @@ const char *api_file_type_name(int file_type)
         "Q5_0",   "Q5_1",   "Q2_K",  "Q3_K_S",  "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M",
         "Q5_K_S", "Q5_K_M", "Q6_K",  "IQ2_XXS", "IQ2_XS", "Q2_K_S", "IQ3_XS", "IQ3_XXS",
         "IQ1_S",  "IQ4_NL", "IQ3_S", "IQ3_M",   "IQ2_S",  "IQ2_M",  "IQ4_XS", "IQ1_M",
-        "BF16",   NULL,     NULL,    NULL,      "TQ1_0",  "TQ2_0",  "MXFP4"};
+        "BF16",   NULL,     NULL,    NULL,      "TQ1_0",  "TQ2_0",  "MXFP4",  "NVFP4"};
+    static const char *const affine[] = {
+        NULL,   NULL,   "int2", "int3", "int4",
+        "int5", "int6", NULL,   "int8"}; /* as Ollama names what MLX folders hold */
+    if (file_type > 0 && is_own_type((uint64_t)file_type)) {
+        const size_t bits = (size_t)file_type >> 8 & 15;
+        const bool known = bits < sizeof affine / sizeof *affine && affine[bits];
+        return known ? affine[bits] : "mxfp8";
+    }
     if (file_type < 0 || file_type >= (int)(sizeof names / sizeof *names) || !names[file_type])
         return "unknown";
     return names[file_type];

@@ -5,7 +5,7 @@
 #include "base/arena.h"
 #include "cli/cli_int.h"
 
-#define CREATE_MAX_FILE 64
+#define CREATE_MAX_FILE 1040 /* shards, and the texts beside them */
 
 /* A file that the Modelfile names: it goes to the server as a blob first. */
 typedef struct create_file {
@@ -22,8 +22,9 @@ typedef struct create_plan {
     buf rest; /* members of the body behind model, from and files: ,"key":value... */
 } create_plan;
 
-/* folder: what paths in the Modelfile are relative to. All memory but rest is the arena's. The
- * texts of errors are those of Ollama's command. */
+/* folder: what paths in the Modelfile are relative to. FROM a folder with model*.safetensors takes
+ * those and config.json, tokenizer.json, ... beside them; else its GGUF. All memory but rest is the
+ * arena's. The texts of errors are those of Ollama's command. */
 cama_err create_plan_make(const char *text, size_t n, const char *folder, arena *a,
                           create_plan *out, cama_error *err);
 void create_plan_done(create_plan *p);

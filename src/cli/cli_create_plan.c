@@ -92,9 +92,51 @@ static cama_err add_files(maker *m, const char *path, bool adapter)
     return e;
 }
 
+/* Files of the folder that the pattern finds, each once; *out_n gives how many. */
+static cama_err add_found(maker *m, const char *folder, const char *pattern, size_t *out_n)
+{
+    glob_t found = {0};
+    const size_t n = strlen(folder) + strlen(pattern) + 2;
+    char *whole = arena_take(m->arena, n);
+    if (!whole)
+        return err_set(m->err, CAMA_ERR_NOMEM, "no memory for '%s'", folder);
+    (void)snprintf(whole, n, "%s/%s", folder, pattern);
+    cama_err e = CAMA_OK;
+    const int missed = glob(whole, 0, NULL, &found);
+    for (size_t i = 0; !missed && !e && i < found.gl_pathc; i++) {
+        const char *path = arena_copy(m->arena, found.gl_pathv[i], strlen(found.gl_pathv[i]));
+        e = path ? add_file(m, path, false)
+                 : err_set(m->err, CAMA_ERR_NOMEM, "no memory for '%s'", folder);
+    }
+    *out_n = missed ? 0 : found.gl_pathc;
+    globfree(&found);
+    return e;
+}
+
+/* A folder in Hugging Face or MLX layout: its weights, and the texts that the server reads. Without
+ * weights *out_n is 0, and nothing was added. */
+static cama_err add_tensors(maker *m, const char *folder, size_t *out_n)
+{
+    static const char *const weights[] = {"model*.safetensors", "weights*.safetensors"};
+    static const char *const texts[] = {"config.json", "tokenizer.json", "tokenizer_config.json",
+                                        "generation_config.json", "chat_template.jinja"};
+    size_t n = 0;
+    cama_err e = CAMA_OK;
+    *out_n = 0;
+    for (size_t i = 0; !e && !*out_n && i < sizeof weights / sizeof weights[0]; i++)
+        e = add_found(m, folder, weights[i], out_n);
+    for (size_t i = 0; !e && *out_n && i < sizeof texts / sizeof texts[0]; i++)
+        e = add_found(m, folder, texts[i], &n);
+    return e;
+}
+
 /* The GGUF of a folder, or the shards of the only one. Others must be named: which is meant? */
 static cama_err add_folder(maker *m, const char *folder, bool adapter)
 {
+    size_t n_tensor_file = 0;
+    const cama_err fail = adapter ? CAMA_OK : add_tensors(m, folder, &n_tensor_file);
+    if (fail || n_tensor_file)
+        return fail;
     glob_t found = {0};
     const size_t n = strlen(folder) + sizeof "/*.gguf";
     char *pattern = arena_take(m->arena, n);

@@ -35,17 +35,12 @@ void *import_take(importer *m, size_t n, size_t size)
 
 /* ---- the files ---- */
 
-static const char *last_part(const char *name)
-{
-    const char *slash = strrchr(name, '/');
-    return slash ? slash + 1 : name;
-}
-
 static bool is_weights(const char *name)
 {
     static const char end[] = ".safetensors";
     const size_t n = strlen(name);
-    return n > sizeof end - 1 && strcmp(name + n - (sizeof end - 1), end) == 0;
+    return n > sizeof end - 1 && strcmp(name + n - (sizeof end - 1), end) == 0 &&
+           !strchr(name, '/');
 }
 
 /* The texts of a folder by name, each into its place. */
@@ -59,12 +54,11 @@ bool import_wants(const char *name)
     static const char *const texts[] = {"config.json",           "tokenizer.json",
                                         "tokenizer_config.json", "generation_config.json",
                                         "chat_template.jinja",   "model.safetensors.index.json"};
-    const char *last = last_part(name);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        if (!strcmp(last, texts[i]))
+        if (!strcmp(name, texts[i]))
             return true;
     }
-    return is_weights(last);
+    return is_weights(name);
 }
 
 /* Whole; NULL is a failure that stuck. */
@@ -121,12 +115,12 @@ static void read_texts(importer *m, const import_file *files, size_t n)
                                {"tokenizer_config.json", &m->tokenizer_config},
                                {"generation_config.json", &m->generation}};
     for (size_t i = 0; i < n; i++) {
-        const char *last = last_part(files[i].name);
+        const char *name = files[i].name;
         for (size_t k = 0; k < sizeof roles / sizeof *roles; k++) {
-            if (!strcmp(last, roles[k].name))
+            if (!strcmp(name, roles[k].name))
                 read_json(m, &files[i], roles[k].at);
         }
-        if (!strcmp(last, "chat_template.jinja"))
+        if (!strcmp(name, "chat_template.jinja"))
             m->jinja = read_text(m, &files[i], &m->n_jinja);
     }
     if (!m->config)
@@ -148,7 +142,7 @@ static void open_weights(importer *m, const import_file *files, size_t n)
     size_t n_source = 0;
     for (size_t i = 0; sources && i < n; i++) {
         if (is_weights(files[i].name))
-            sources[n_source++] = (safet_source){files[i].fd, last_part(files[i].name)};
+            sources[n_source++] = (safet_source){files[i].fd, files[i].name};
     }
     if (!sources)
         return;

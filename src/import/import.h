@@ -19,7 +19,8 @@
 #define IMPORT_MAX_FILE 1100
 #define IMPORT_MAX_TEXT_BYTES ((size_t)128 << 20) /* of a JSON file or a template */
 
-/* A file of the folder, open for reading; folders in its name do not count. */
+/* A file of the folder, open for reading. One in a folder within it (a name with a slash) is not
+ * looked at, nor is any other that import_wants does not know. */
 typedef struct import_file {
     const char *name;
     int fd;

@@ -50,6 +50,30 @@ static void on_load(runner *r, const wire_frame *f)
     }
 }
 
+/* Files of a folder, in as many frames as they need; this thread's until the last one came. */
+static void on_import(runner *r, const wire_frame *f)
+{
+    err_info err;
+    bool ready = false;
+    runner_lock(r);
+    const bool late = r->load_head != NULL;
+    runner_unlock(r);
+    if (late)
+        out_of_turn(f);
+    if (runner_import_add(r, f, &ready, &err))
+        runner_die(&err);
+    char *head = ready ? calloc(1, 1) : NULL;
+    if (ready && !head) {
+        (void)err_set(&err, CAMA_ERR_NOMEM, "runner: no memory to import");
+        runner_die(&err);
+    }
+    runner_lock(r);
+    r->asked_import = ready;
+    r->load_head = head;
+    (void)pthread_cond_broadcast(&r->wake);
+    runner_unlock(r);
+}
+
 static void on_start(runner *r, const wire_frame *f)
 {
     const int64_t max_bytes = wire_int(f, "max_bytes", 0);
@@ -142,12 +166,15 @@ static void on_quit(runner *r)
 
 static void on_frame(runner *r, const wire_frame *f)
 {
-    if (f->n_fd && f->type != WIRE_LOAD)
+    if (f->n_fd && f->type != WIRE_LOAD && f->type != WIRE_IMPORT)
         out_of_turn(f);
     switch (f->type) {
     case WIRE_LOAD:
     case WIRE_ENGINES:
         on_load(r, f);
+        break;
+    case WIRE_IMPORT:
+        on_import(r, f);
         break;
     case WIRE_START:
         on_start(r, f);
@@ -265,6 +292,8 @@ static int serve(runner *r, err_info *err)
         runner_tell_engines(r, r->load_head);
         return 0;
     }
+    if (r->asked_import)
+        return runner_import_run(r);
     if (runner_model_plan(r))
         return 1;
     wait_for_start(r);
@@ -294,6 +323,7 @@ static void leave(runner *r)
     if (r->have_reader)
         (void)pthread_join(r->reader, NULL);
     runner_model_close(r);
+    runner_import_free(r->import);
     wire_close(r->w);
     if (r->have_wake)
         (void)pthread_cond_destroy(&r->wake);

@@ -5,6 +5,7 @@
  * runner_ready.c  what PLAN and READY say
  * runner_job.c    jobs by their number: who may still touch one
  * runner_say.c    frames to serve
+ * runner_import.c a folder's files into one GGUF: instead of a model
  * runner_about.c  what engines there are, instead of a model
  * runner_prep.c   a JOB becomes work for the scheduler
  * runner_prompt.c messages -> prompt -> ids that fit the context
@@ -31,6 +32,7 @@
 #define RUNNER_TOGETHER 8                   /* inputs of one embed job computed at once */
 
 typedef struct runner runner;
+typedef struct runner_import runner_import; /* runner_import.c */
 
 /* One piece of an embed job, and the sink of its vector. */
 typedef struct runner_part {
@@ -91,6 +93,8 @@ struct runner {
     wire *w;
     const char *name; /* for texts: as LOAD gives it */
 
+    runner_import *import; /* the reader's until asked_import; NULL: none */
+
     /* made by the loading thread, fixed before RUNNER_WORKS */
     int fds[WIRE_MAX_FD];
     size_t n_fd;
@@ -124,6 +128,7 @@ struct runner {
     runner_stage stage;
     bool has_start, quits;
     bool asked_engines; /* ENGINES came, with the engines to leave out in load_head */
+    bool asked_import;  /* all frames of an IMPORT came; load_head is "" */
     bool knows_vocab;   /* the preparer has opened it, or vocab_err says why not */
     err_info vocab_err;
     uint64_t start_max_bytes;
@@ -195,6 +200,14 @@ void runner_looks_at(void *r, const char *name);
 
 /* Sends ABOUT. skip: JSON text of ENGINES. */
 void runner_tell_engines(runner *r, const char *skip);
+
+/* ---- runner_import.c ---- */
+
+/* Takes the frame's descriptors. *out_ready: it was the last one. */
+cama_err runner_import_add(runner *r, const wire_frame *f, bool *out_ready, err_info *err);
+/* Converts, tells PROGRESS and the end; gives the exit status. */
+int runner_import_run(runner *r);
+void runner_import_free(runner_import *im);
 
 /* ---- runner_model.c ---- */
 

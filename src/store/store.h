@@ -42,6 +42,12 @@ cama_err store_blob_size(const store *s, const char *digest, uint64_t *out, err_
 typedef struct blob_writer blob_writer;
 cama_err blob_writer_open(store *s, blob_writer **out, err_info *err);
 cama_err blob_writer_append(blob_writer *b, const void *bytes, size_t n, err_info *err);
+/* Instead of appending: another process fills the file behind the writer from its start, and then
+ * what is there is read and hashed. progress as of store_blob_import. */
+int blob_writer_fd(const blob_writer *b);
+cama_err blob_writer_adopt(blob_writer *b,
+                           bool (*progress)(void *user, uint64_t done, uint64_t all), void *user,
+                           err_info *err);
 /* fsync, rename, fsync of the folder. want: "sha256:.."; NULL: whatever it is. CAMA_ERR_FORMAT:
  * the digest differs (the text is Ollama's); nothing is then kept. b is freed in any case. */
 cama_err blob_writer_commit(blob_writer *b, const char *want, char out_digest[STORE_DIGEST_BYTES],

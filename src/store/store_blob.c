@@ -162,6 +162,11 @@ static cama_err next_chunk(import_job *j, int fd, size_t *out_got, err_info *err
     return CAMA_OK;
 }
 
+int blob_writer_fd(const blob_writer *b)
+{
+    return b->temp.fd;
+}
+
 /* The digest of a file that changes meanwhile is nobody's. */
 static cama_err check_unchanged(const import_job *j, err_info *err)
 {
@@ -229,6 +234,21 @@ static cama_err fill_by_clone(import_job *j, blob_writer *b, err_info *err)
             e = store_hash_add(&b->hash, j->chunk, got, err);
     }
     b->n = j->done;
+    return e;
+}
+
+cama_err blob_writer_adopt(blob_writer *b,
+                           bool (*progress)(void *user, uint64_t done, uint64_t all), void *user,
+                           err_info *err)
+{
+    import_job j = {.s = b->s, .path = b->temp.path, .fd = -1, .progress = progress, .user = user};
+    if (fstat(b->temp.fd, &j.before) != 0 || lseek(b->temp.fd, 0, SEEK_SET) != 0)
+        return store_file_error(err, "read", b->temp.path);
+    j.chunk = malloc(CHUNK_BYTES);
+    if (!j.chunk)
+        return err_set(err, CAMA_ERR_NOMEM, "store: no memory to read '%s'", b->temp.path);
+    const cama_err e = fill_by_clone(&j, b, err);
+    free(j.chunk);
     return e;
 }
 

@@ -63,7 +63,8 @@
     X(FAIL, RUNNER)     /* job: ended by an error */                                               \
     X(LOG, RUNNER)      /* a line for the log */                                                   \
     X(ENGINES, SERVE)   /* instead of LOAD: say what engines there are, and leave */               \
-    X(ABOUT, RUNNER)    /* the engines of this build */
+    X(ABOUT, RUNNER)    /* the engines of this build */                                            \
+    X(IMPORT, SERVE)    /* instead of LOAD: files (descriptors) of a folder to make one GGUF of */
 
 typedef enum wire_type {
     WIRE_NONE,

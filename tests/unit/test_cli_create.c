@@ -89,6 +89,25 @@ static void bodies(void **state)
         assert_string_equal(body, cases[i].body);
         free(body);
     }
+    (void)snprintf(path, sizeof path, "%s/d", folder);
+    assert_int_equal(mkdir(path, 0700), 0);
+    static const char *const hf[] = {"d/config.json",
+                                     "d/tokenizer.json",
+                                     "d/special_tokens_map.json",
+                                     "d/model-00002-of-00002.safetensors",
+                                     "d/model-00001-of-00002.safetensors",
+                                     "d/consolidated.safetensors",
+                                     "d/other.gguf",
+                                     "d/chat_template.jinja"};
+    for (size_t i = 0; i < TEST_COUNT(hf); i++)
+        put_file(hf[i]);
+    char *whole = body_of("FROM ./d");
+    assert_string_equal(whole, "{\"model\":\"m\",\"files\":{"
+                               "\"model-00001-of-00002.safetensors\":\"sha256:0\","
+                               "\"model-00002-of-00002.safetensors\":\"sha256:1\","
+                               "\"config.json\":\"sha256:2\",\"tokenizer.json\":\"sha256:3\","
+                               "\"chat_template.jinja\":\"sha256:4\"}}");
+    free(whole);
     put_file("b/second.gguf");
     char *body = body_of("FROM ./b");
     assert_non_null(strstr(body, "has 2 GGUF files: name one in FROM"));
