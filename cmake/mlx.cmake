@@ -34,6 +34,13 @@ function(cama_mlx_plugin name)
     endif()
 endfunction()
 
+# A sanitizer looks for the function that throws when the program starts, and without it ends the
+# process at the plugin's first exception: so the program of C gets C++'s library from the start.
+if(CAMA_SANITIZE AND NOT APPLE)
+    target_link_options(cama_flags INTERFACE
+        -Wl,--push-state,--no-as-needed,-l:libstdc++.so.6,--pop-state)
+endif()
+
 cama_mlx_plugin(cama_mlx)
 install(TARGETS cama_mlx DESTINATION lib/cama)
 message(STATUS "engine mlx: ${CAMA_MLX_LIBRARY}")
