@@ -326,7 +326,7 @@ CAMA_API cama_err cama_ask(cama_model *m, const char *question, char **out_answe
 /* ---- engines ------------------------------------------------------------------------------- */
 
 /* Every engine of this build, a JSON array of objects: name, available, why, version, device,
- * backend, is_gpu, memory_bytes. Opens the libraries and devices of engines. cama_free. */
+ * backend, is_gpu, memory (bytes). Opens the libraries and devices of engines. cama_free. */
 CAMA_API cama_err cama_engines_json(char **out_text, cama_error *err);
 
 /* Compares the kernels of each engine (NULL: of all) with the reference on its device. A report for

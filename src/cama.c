@@ -2,12 +2,10 @@
 #include "cama_int.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "runner/load.h"
 
 #define DEFAULT_BATCH 512
 #define MAX_STRINGS ((size_t)1 << 20) /* bytes of what cama_info names */
@@ -146,11 +144,14 @@ static bool holds_exactly(const cama_model *m)
 
 static cama_err open_engine(cama_model *m, cama_error *err)
 {
-    cama_err e = load_engine(m->desc, m->o.engine, &m->vt, err);
-    (void)snprintf(m->engine_why, sizeof m->engine_why, "%s",
-                   m->o.engine ? "it was asked for" : "it fits best");
-    if (!e)
-        e = load_plan(m->vt, m->desc, &m->eo, m->o.n_batch != 0, &m->planned, err);
+    load_choice choice;
+    const load_wish wish = {.name = m->o.engine, .device = m->eo.device};
+    cama_err e = load_choose(m->desc, &wish, &choice, err);
+    if (e)
+        return e;
+    m->vt = choice.vt;
+    memcpy(m->engine_why, choice.why, sizeof m->engine_why);
+    e = load_plan(m->vt, m->desc, &m->eo, m->o.n_batch != 0, &m->planned, err);
     if (!e)
         e = place_weights(m, err);
     if (!e) {

@@ -78,7 +78,7 @@ json_value *cama_forms_value(arena *a, const cama_model *m)
         cama_put_text(&o, "type", quant_table[forms[i].type].name);
         cama_put_text(&o, "form", forms[i].form);
         cama_put_bool(&o, "exact", forms[i].exact);
-        cama_put_int(&o, "tensors", forms[i].n_tensor);
+        cama_put_int(&o, "n", forms[i].n_tensor);
         cama_put_int(&o, "bytes", forms[i].n_bytes);
         if (!cama_append_object(a, list, &o))
             return NULL;
@@ -100,7 +100,7 @@ static cama_object describe(arena *a, const engine_vt *vt)
     cama_put_text(&o, "device", about.device);
     cama_put_text(&o, "backend", about.backend);
     cama_put_bool(&o, "is_gpu", about.is_gpu);
-    cama_put_int(&o, "memory_bytes", about.memory_bytes);
+    cama_put_int(&o, "memory", about.memory_bytes);
     return o;
 }
 

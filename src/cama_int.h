@@ -10,6 +10,7 @@
 #include "chat/chat.h"
 #include "engine/engine.h"
 #include "json/json.h"
+#include "runner/load.h"
 #include "sched/sched.h"
 
 #define CAMA_MAX_OUTPUT ((size_t)1 << 30) /* bytes of any text that the library hands out */
@@ -33,8 +34,8 @@ struct cama_model {
     uint32_t told; /* bits of chat_render that were told */
     arena strings; /* NUL-terminated copies for cama_info */
     const char *arch, *name;
-    bool exact;           /* every weight has the file's values */
-    char engine_why[160]; /* why this engine */
+    bool exact;                      /* every weight has the file's values */
+    char engine_why[LOAD_WHY_BYTES]; /* why this engine */
     uint64_t load_ns;
 };
 
@@ -80,8 +81,8 @@ bool cama_append_object(arena *a, json_value *list, const cama_object *o);
 /* The object's text becomes the caller's, with a line's end. */
 cama_err cama_hand_out_json(const json_value *v, const char *what, char **out_text,
                             cama_error *err);
-/* In which forms the engine holds the weights: an array of {role, type, form, exact, tensors,
- * bytes}. NULL: no memory. */
+/* In which forms the engine holds the weights: an array of {role, type, form, exact, n, bytes}.
+ * NULL: no memory. */
 json_value *cama_forms_value(arena *a, const cama_model *m);
 
 /* Ids of a prompt: text, or messages through the template. */

@@ -52,8 +52,10 @@ typedef struct api_rig {
     size_t credit;
     /* What came back. */
     int status, n_reply, n_begin, n_end, n_piece;
-    char type[64], engine[32];
-    char body[65536]; /* pieces joined */
+    char type[64], engine[128];
+    char key[256], want_engine[32], want_device[32]; /* of the model that was submitted */
+    char reset[80];                                  /* digest; "all" */
+    char body[65536];                                /* pieces joined */
     size_t n_body;
     api_call *call; /* of RIG_HANG: rig_finish */
     api_request request;
@@ -155,6 +157,9 @@ cama_err pool_submit(pool *p, const pool_job *job, pool_job_id *out, err_info *e
     rig.load_only = job->head == NULL;
     (void)snprintf(rig.head, sizeof rig.head, "%.*s", (int)job->n_head, job->head ? job->head : "");
     (void)snprintf(rig.details, sizeof rig.details, "%s", job->model->details);
+    (void)snprintf(rig.key, sizeof rig.key, "%s", job->model->key);
+    (void)snprintf(rig.want_engine, sizeof rig.want_engine, "%s", job->model->engine);
+    (void)snprintf(rig.want_device, sizeof rig.want_device, "%s", job->model->device);
     rig.n_ids = job->n_data / sizeof(int32_t);
     for (size_t i = 0; i < rig.n_ids && i < TEST_COUNT(rig.ids); i++)
         rig.ids[i] = ((const int32_t *)job->data)[i];
@@ -194,6 +199,24 @@ cama_err pool_list(pool *p, buf *out, err_info *err)
     (void)p;
     (void)err;
     return buf_puts(out, rig.list);
+}
+
+cama_err pool_engines(pool *p, uint32_t wait_ms, buf *out, err_info *err)
+{
+    (void)p;
+    (void)err;
+    assert_true(wait_ms <= 12000);
+    return buf_puts(out, "{\"engines\":[{\"name\":\"native\",\"available\":true}],"
+                         "\"failures\":[],\"state\":\"known\"}");
+}
+
+cama_err pool_engines_reset(pool *p, const char *digest, size_t *out_n, err_info *err)
+{
+    (void)p;
+    (void)err;
+    (void)snprintf(rig.reset, sizeof rig.reset, "%s", digest ? digest : "all");
+    *out_n = 3;
+    return CAMA_OK;
 }
 
 /* ---- the door ---- */

@@ -152,7 +152,7 @@ typedef struct api_struct {
 
 extern const api_struct api_generate_request, api_chat_request_fields, api_embed_request,
     api_embeddings_request, api_show_request, api_create_request, api_copy_request,
-    api_delete_request, api_v1_chat_request;
+    api_delete_request, api_v1_chat_request, api_engines_request;
 
 /* at[i] is what the body says for fields[i]: of the type that was asked for, or NULL when it is
  * absent or null. */
@@ -346,7 +346,7 @@ struct api_answer {
     bool begun, role_sent, called, over, loaded;
     api_choice choice;
     char engine[32], engine_version[48], device[96];
-    char why[128];
+    char why[512];
     bool is_gpu, exact;
     buf text, think, calls, logprobs; /* the whole answer, kept when it is not streamed */
     api_warnings warnings;

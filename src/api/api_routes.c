@@ -11,9 +11,9 @@ const api_route api_routes[] = {
 const size_t api_n_route = sizeof api_routes / sizeof *api_routes;
 
 /* Each is named in docs/api.md too, which a test compares with this list. */
-const char *const api_our_fields[] = {"cama",   "engine",   "engine_version", "device", "exact",
-                                      "why",    "note",     "fallback",       "forms",  "types",
-                                      "memory", "warnings", "state",          NULL};
+const char *const api_our_fields[] = {
+    "cama",     "engine", "engine_version", "device",   "exact", "why", "note",
+    "fallback", "forms",  "memory",         "warnings", "state", NULL};
 
 void api_root(api_call *c)
 {

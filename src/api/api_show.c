@@ -362,6 +362,67 @@ static void put_texts(api_writer *w, show *s)
     buf_done(&text);
 }
 
+/* ---- engine and weights ---- */
+
+typedef struct type_sum {
+    uint64_t n, bytes;
+} type_sum;
+
+static void sum_types(const gguf_file *g, type_sum sums[QUANT_N_TYPE])
+{
+    for (size_t i = 0; i < gguf_n_tensor(g); i++) {
+        const gguf_tensor *t = gguf_tensor_at(g, i);
+        sums[t->type].n++;
+        sums[t->type].bytes += t->n_bytes;
+    }
+}
+
+/* What the file has of each type, largest part first: as long as no engine says what it makes of
+ * it. */
+static void put_types(api_writer *w, const api_model *m, const gguf_file *first)
+{
+    type_sum sums[QUANT_N_TYPE] = {{0}};
+    sum_types(first, sums);
+    for (size_t i = 1; i < m->n_path; i++) {
+        gguf_file *g = NULL;
+        if (gguf_open_head(m->paths[i], &g, NULL) == CAMA_OK)
+            sum_types(g, sums);
+        gguf_close(g);
+    }
+    api_open(w, "types", '[');
+    for (;;) {
+        size_t best = 0;
+        for (size_t t = 1; t < QUANT_N_TYPE; t++) {
+            if (sums[t].bytes > sums[best].bytes)
+                best = t;
+        }
+        if (!sums[best].n)
+            break;
+        api_open(w, NULL, '{');
+        api_put_str(w, "type", quant_table[best].name);
+        api_put_int(w, "n", (int64_t)sums[best].n);
+        api_put_int(w, "bytes", (int64_t)sums[best].bytes);
+        api_close(w, '}');
+        sums[best] = (type_sum){0};
+    }
+    api_close(w, ']');
+}
+
+/* On what it is to run, as PARAMETERs and the server's own choice have it. A word that is none is
+ * shown as it is: the first request will be told. */
+static void put_choice(api_writer *w, const show *s)
+{
+    const api *a = s->call->api;
+    const char *const names[] = {"engine", "device"};
+    const char *const otherwise[] = {a->engine, a->device};
+    for (size_t i = 0; i < 2; i++) {
+        const char *text = api_text(json_get(s->model.params, names[i]));
+        if (!*text && otherwise[i])
+            text = otherwise[i];
+        api_put_str(w, names[i], *text ? text : "auto");
+    }
+}
+
 /* How it runs at this moment, when it does: another tag on the same file may have loaded it. */
 static void put_loaded(api_writer *w, show *s)
 {
@@ -415,6 +476,9 @@ static void put_reply(api_writer *w, show *s, const gguf_file *g)
     if (m->file) {
         api_open(w, "cama", '{');
         api_put_str(w, "template", m->go_template ? "go" : m->file->jinja ? "jinja" : "chatml");
+        put_choice(w, s);
+        if (g)
+            put_types(w, m, g);
         api_close(w, '}');
     }
     api_close(w, '}');

@@ -172,9 +172,13 @@ static void print_engine(const ask_opts *o, const json_value *last)
     const cama_err e = server_send(o->server, &c, &a, &ps, NULL, NULL);
     const json_value *m = e ? NULL : find_runner(ps, o);
     const char *activations = json_text(json_get(m, "cama"), "activations");
-    fprintf(stderr, "\nengine   %s%s%s%s\ndevice   %s\n", json_text(last, "engine"),
+    const char *why = json_text(json_get(last, "cama"), "why");
+    const char *note = json_text(m, "note");
+    fprintf(stderr, "\nengine   %s%s%s%s%s%s%s\ndevice   %s\n", json_text(last, "engine"),
             *activations ? ", " : "", activations, *activations ? " activations" : "",
-            json_text(last, "device"));
+            *why ? " (" : "", why, *why ? ")" : "", json_text(last, "device"));
+    if (*note)
+        fprintf(stderr, "note     %s\n", note);
     print_memory(m);
     arena_done(&a);
 }

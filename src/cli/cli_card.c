@@ -263,14 +263,45 @@ static void write_text(const card *c, const char *title, const char *key)
     (void)grid_write(&g, c->out);
 }
 
+/* Of a loaded model as the engine holds them; else as the file does. */
+static void write_weights(const card *c)
+{
+    const json_value *forms = json_get(c->reply, "forms");
+    const json_value *types = json_get(json_get(c->reply, "cama"), "types");
+    const json_value *list = forms ? forms : types;
+    grid g;
+    grid_init(&g, c->arena, "Weights");
+    for (size_t i = 0; list && list->kind == JSON_ARRAY && i < list->n; i++) {
+        const json_value *f = list->items[i];
+        char n[HUMAN_BYTES];
+        char bytes[HUMAN_BYTES];
+        (void)snprintf(n, sizeof n, "%lld", (long long)json_whole(f, "n"));
+        (void)human_bytes((uint64_t)json_whole(f, "bytes"), bytes);
+        if (forms)
+            grid_row(&g,
+                     (const char *const[]){json_text(f, "role"), json_text(f, "type"), n, bytes,
+                                           json_text(f, "form"),
+                                           json_true(f, "exact") ? "exact" : "not exact"},
+                     6);
+        else
+            grid_row(&g, (const char *const[]){json_text(f, "type"), n, bytes}, 3);
+    }
+    (void)grid_write(&g, c->out);
+}
+
 /* Ours, behind Ollama's: how the model runs here. */
 static void write_engine(const card *c)
 {
     const json_value *ours = json_get(c->reply, "cama");
+    const bool runs = *json_text(c->reply, "engine") != '\0';
     const struct {
         const char *name, *value;
-    } rows[] = {{"engine", json_text(c->reply, "engine")},
-                {"device", json_text(c->reply, "device")},
+    } rows[] = {{"engine", json_text(runs ? c->reply : ours, "engine")},
+                {"version", json_text(c->reply, "engine_version")},
+                {"device", json_text(runs ? c->reply : ours, "device")},
+                {"why", json_text(c->reply, "why")},
+                {"note", json_text(c->reply, "note")},
+                {"fallback", json_text(c->reply, "fallback")},
                 {"template", json_text(ours, "template")}};
     grid g;
     grid_init(&g, c->arena, "Engine");
@@ -295,5 +326,6 @@ cama_err card_write(const json_value *reply, bool verbose, arena *a, buf *out)
     write_text(&c, "System", "system");
     write_text(&c, "License", "license");
     write_engine(&c);
+    write_weights(&c);
     return out->fail;
 }

@@ -234,8 +234,8 @@ void cli_print_figures(const cama_model *m, const cama_gen_result *r, bool verbo
     cama_model_info(m, &i, sizeof i);
     const uint32_t n_read = r->n_prompt - r->n_cached;
     const uint32_t n_step = r->n_token ? r->n_token - 1 : 0;
-    fprintf(stderr, "\nengine   %s, %s activations\ndevice   %s\n", i.engine, i.activations,
-            i.device);
+    fprintf(stderr, "\nengine   %s, %s activations (%s)\ndevice   %s\n", i.engine, i.activations,
+            i.engine_why, i.device);
     print_memory(&i);
     fprintf(stderr, "prefill  %u tokens, %.1f tokens/s", n_read, rate(n_read, r->prompt_ns));
     if (r->n_cached)

@@ -102,7 +102,9 @@ static void write_failures(command *c, const json_value *reply)
         char when[HUMAN_BYTES] = "-";
         char reason[REASON_CHARS + 4];
         int64_t ms;
-        (void)snprintf(id, sizeof id, "%s", json_text(f, "digest"));
+        const char *digest = json_text(f, "digest");
+        digest += strncmp(digest, "sha256:", 7) == 0 ? 7 : 0;
+        (void)snprintf(id, sizeof id, "%s", digest);
         if (human_parse_time(json_text(f, "time"), &ms))
             (void)human_time(ms - now_ms(), when);
         (void)snprintf(reason, sizeof reason, "%.*s%s", REASON_CHARS, json_text(f, "reason"),

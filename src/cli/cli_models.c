@@ -176,9 +176,10 @@ static void ps_row(const json_value *m, bool with_engine, grid *g)
         else
             (void)human_time(left, until);
     }
-    const char *const cells[] = {json_text(m, "name"), id, size, processor, context, until,
-                                 engine_of(m)};
-    grid_row(g, cells, with_engine ? 7 : 6);
+    const char *const cells[] = {
+        json_text(m, "name"),  id, size, processor, context, until, engine_of(m),
+        json_text(m, "device")};
+    grid_row(g, cells, with_engine ? 8 : 6);
 }
 
 /* Case counts here, where it does not in `list`. */
@@ -189,14 +190,14 @@ static bool is_wanted(const json_value *m, const char *prefix)
 
 static void ps_table(const json_value *list, const char *prefix, grid *g)
 {
-    static const char *const header[] = {"NAME",    "ID",    "SIZE",  "PROCESSOR",
-                                         "CONTEXT", "UNTIL", "ENGINE"};
+    static const char *const header[] = {"NAME",    "ID",    "SIZE",   "PROCESSOR",
+                                         "CONTEXT", "UNTIL", "ENGINE", "DEVICE"};
     const size_t n = list && list->kind == JSON_ARRAY ? list->n : 0;
     bool with_engine = false;
     for (size_t i = 0; i < n; i++)
         with_engine =
             with_engine || (is_wanted(list->items[i], prefix) && *engine_of(list->items[i]));
-    grid_row(g, header, with_engine ? 7 : 6);
+    grid_row(g, header, with_engine ? 8 : 6);
     for (size_t i = 0; i < n; i++) {
         if (is_wanted(list->items[i], prefix))
             ps_row(list->items[i], with_engine, g);

@@ -164,10 +164,10 @@ static void show_info(const file_end *f)
     tell(i.name, "\n");
     printf("  parameters     %.2fM\n"
            "  weights        mostly %s\n  context        %u of %u tokens\n"
-           "  engine         %s, %s activations\n  device         %s\n"
+           "  engine         %s, %s activations (%s)\n  device         %s\n"
            "  memory         %s, KV %s\n\n",
            (double)i.n_param / 1e6, i.weight_type, i.n_ctx, i.n_ctx_train, i.engine, i.activations,
-           i.device, total, i.kv_type);
+           i.engine_why, i.device, total, i.kv_type);
 }
 
 /* "num-ctx" as parameters are written: "num_ctx". */

@@ -117,7 +117,7 @@ static void add_form(type_row *r, size_t i, const json_value *form)
     (void)snprintf(text, sizeof text, "%.64s, %s", json_text(form, "form"),
                    json_true(form, "exact") ? "exact" : "NOT EXACT");
     if (i == 0) {
-        r->n_tensor += (uint64_t)json_whole(form, "tensors");
+        r->n_tensor += (uint64_t)json_whole(form, "n");
         r->bytes += (uint64_t)json_whole(form, "bytes");
     }
     if (r->forms[i].data && strstr(r->forms[i].data, text))

@@ -124,7 +124,7 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 FIGURE = re.compile(r"(?:total|load|prompt eval|eval) (?:duration|count|rate): ")
 IN_NO_ORDER = (re.compile(r" *(?:num_predict|num_ctx|seed|stop|temperature) {2}"),
                re.compile(r" {4}(?:blk\.|output|token_embd)\S+  .*\]$"))
-OUR_COLUMN, OUR_SECTION = "ENGINE", "  Engine"
+OUR_COLUMN, OUR_SECTIONS = "ENGINE", ("  Engine", "  Weights")
 
 
 def mask(line):
@@ -165,11 +165,12 @@ def settle(lines):
         else:
             out.append(line)
         at = end
-    if OUR_SECTION in out:
-        at = out.index(OUR_SECTION)
-        end = out.index("", at) if "" in out[at:] else len(out)
-        ours.append("section" + OUR_SECTION[1:])
-        del out[at:end + 1]
+    for section in OUR_SECTIONS:
+        if section in out:
+            at = out.index(section)
+            end = out.index("", at) if "" in out[at:] else len(out)
+            ours.append("section" + section[1:])
+            del out[at:end + 1]
     for kind in IN_NO_ORDER:
         at = 0
         while at < len(out):

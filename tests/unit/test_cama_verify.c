@@ -125,7 +125,7 @@ static void test_forms_are_told(void **state)
         uint64_t n = 0;
         assert_true(forms->n > 0);
         for (size_t k = 0; k < forms->n; k++) {
-            n += (uint64_t)json_get(forms->items[k], "tensors")->integer;
+            n += (uint64_t)json_get(forms->items[k], "n")->integer;
             assert_true(json_get(forms->items[k], "exact")->boolean);
         }
         assert_true(n > 5);
