@@ -11,7 +11,7 @@
 #define LANES 32u          /* that run together, on either maker's GPUs */
 #define GROUP_THREADS 128u /* of a group: four times 32 that know nothing of each other */
 #define MAX_TEXT ((size_t)1 << 20)
-#define N_ROW_CLASS 3u
+#define ROWS_VARIANT 3u
 #define HALF_VARIANT (EMLX_GPU_N_VARIANT / 2) /* those of f32, then those of f16 */
 
 static const emlx_gpu_kernel kernels[EMLX_GPU_N_FORMAT] = {
@@ -23,7 +23,7 @@ static const emlx_gpu_kernel kernels[EMLX_GPU_N_FORMAT] = {
  * that share what was read of x: more need more registers, fewer read x more often. */
 static const struct {
     uint32_t n_row, n_out;
-} classes[N_ROW_CLASS] = {{1, 2}, {4, 4}, {8, 4}};
+} classes[HALF_VARIANT] = {{1, 2}, {4, 4}, {8, 4}, {0, 0}}; /* the last is the text of rows */
 
 struct emlx_gpu {
     const mb_api *b;
@@ -58,12 +58,6 @@ static uint64_t hash_text(uint64_t h, const char *text)
     for (; *text; text++)
         h = (h ^ (uint8_t)*text) * 0x100000001B3u;
     return h;
-}
-
-/* Variants of a type: gemv of the row classes, then rows. */
-static bool is_rows(size_t v)
-{
-    return v % HALF_VARIANT == N_ROW_CLASS;
 }
 
 /* The header of a source in heap memory, and its name. */
@@ -110,8 +104,8 @@ cama_err emlx_gpu_new(const mb_api *b, mb *m, const char *backend, emlx_gpu **ou
             emlx_gpu_source *s = &g->source[i][v];
             const size_t c = v % HALF_VARIANT;
             s->is_f16 = v >= HALF_VARIANT;
-            s->n_row = is_rows(v) ? 0 : classes[c].n_row;
-            s->n_out = is_rows(v) ? 0 : classes[c].n_out;
+            s->n_row = classes[c].n_row;
+            s->n_out = classes[c].n_out;
             if (write_source(g, &kernels[i], s)) {
                 emlx_gpu_free(g);
                 return err_set(err, CAMA_ERR_NOMEM, "mlx: no memory for the text of kernel %s",
@@ -187,7 +181,7 @@ static mb_ref run(emlx_gpu *g, const emlx_gpu_source *s, const mb_ref *in, size_
 mb_ref emlx_gpu_rows(emlx_gpu *g, const emlx_gpu_weight *w, mb_ref ids, mb_dtype t)
 {
     const emlx_gpu_source *s =
-        &g->source[index_of(w->type)][N_ROW_CLASS + (t == MB_F16 ? HALF_VARIANT : 0)];
+        &g->source[index_of(w->type)][ROWS_VARIANT + (t == MB_F16 ? HALF_VARIANT : 0)];
     const mb_ref blocks = ids ? g->b->take(g->m, w->blocks, ids, 0) : w->blocks;
     mb_shape shape;
     mb_dtype u8;

@@ -23,8 +23,8 @@
 
 #define EMLX_GPU_MAX_ROW 8u
 #define EMLX_GPU_N_FORMAT 2u
-#define EMLX_GPU_N_VARIANT 8u /* texts of a format: gemv for 1, 4, 8 rows, rows; in f32, then f16  \
-                               */
+/* Texts of a format: gemv for 1, 4, 8 rows and rows; in f32, then in f16. */
+#define EMLX_GPU_N_VARIANT 8u
 #define EMLX_GPU_NAME_BYTES 64
 
 /* What there is of a format, whatever the backend. */
