@@ -64,5 +64,6 @@ foreach(file IN LISTS test_files)
     target_link_libraries(${name} PRIVATE room_engine test_base ${CMAKE_DL_LIBS})
     add_dependencies(${name} cama_mlx cama_mlx_wrong)
     add_test(NAME ${name} COMMAND ${name})
-    set_tests_properties(${name} PROPERTIES TIMEOUT 600 LABELS mlx)
+    set_tests_properties(${name} PROPERTIES TIMEOUT 600 LABELS mlx
+        ENVIRONMENT "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/mlx/tsan.supp")
 endforeach()
