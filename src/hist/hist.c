@@ -16,11 +16,7 @@
 static const char *const steps[] = {
     "CREATE TABLE engine_failure (engine TEXT NOT NULL, build TEXT NOT NULL, digest TEXT NOT NULL,"
     " model TEXT NOT NULL, reason TEXT NOT NULL, time_s INTEGER NOT NULL,"
-    " PRIMARY KEY (engine, build, digest)) WITHOUT ROWID;"
-    "CREATE TABLE selftest (kernel TEXT NOT NULL, build TEXT NOT NULL, device TEXT NOT NULL,"
-    " os TEXT NOT NULL, ok INTEGER NOT NULL, reason TEXT NOT NULL, time_s INTEGER NOT NULL,"
-    " PRIMARY KEY (kernel, build, device, os)) WITHOUT ROWID;",
-};
+    " PRIMARY KEY (engine, build, digest)) WITHOUT ROWID;"};
 enum { N_STEP = sizeof steps / sizeof *steps };
 
 void hist_lock(hist *h)
@@ -138,7 +134,6 @@ static cama_err check(sqlite3 *db, err_info *err)
     if (!e)
         e = execute(db,
                     "SELECT engine, build, digest, model, reason, time_s FROM engine_failure"
-                    " LIMIT 0; SELECT kernel, build, device, os, ok, reason, time_s FROM selftest"
                     " LIMIT 0",
                     "it has other tables", err);
     return e;

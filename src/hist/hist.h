@@ -1,5 +1,4 @@
-/* hist.h - what outlives a server: which engine failed on which model, and which kernel of ours
- * failed its self-test where.
+/* hist.h - what outlives a server: which engine failed on which model.
  *
  * One SQLite file for all servers and commands of a user; it lies in a folder of its own, never in
  * the store of models, which belongs to Ollama as well. Nothing in it is needed to run: a file that
@@ -22,7 +21,6 @@
 #define HIST_FILE "cama.db"
 #define HIST_TEXT_BYTES 512    /* longer texts are cut */
 #define HIST_MAX_FAILURES 1024 /* the oldest are forgotten */
-#define HIST_MAX_SELFTESTS 4096u
 
 typedef struct hist hist; /* opaque: the struct is in hist_int.h */
 
@@ -56,22 +54,5 @@ cama_err hist_engine_each(hist *h, const char *digest,
                           void (*fn)(void *user, const hist_failure *f), void *user, err_info *err);
 /* digest NULL: all. */
 cama_err hist_engine_reset(hist *h, const char *digest, size_t *out_n, err_info *err);
-
-/* ---- self-tests of kernels ---- */
-
-/* A result holds for a kernel, the build that has it, a device and its system or driver. */
-typedef struct hist_selftest {
-    const char *kernel, *build, *device, *os;
-    bool ok;
-    const char *reason; /* not ok: why */
-    int64_t time_s;
-} hist_selftest;
-
-cama_err hist_selftest_put(hist *h, const hist_selftest *t, err_info *err);
-/* Those of one build, in no order. fn must not call hist. */
-cama_err hist_selftest_each(hist *h, const char *build,
-                            void (*fn)(void *user, const hist_selftest *t), void *user,
-                            err_info *err);
-cama_err hist_selftest_reset(hist *h, size_t *out_n, err_info *err);
 
 #endif

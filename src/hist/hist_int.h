@@ -2,7 +2,6 @@
  *
  * hist.c           opening, what falls back to memory, migrations
  * hist_engine.c    engines that failed
- * hist_selftest.c  results of self-tests
  * hist_os_*.c      the folder
  */
 #ifndef HIST_HIST_INT_H

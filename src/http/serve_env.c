@@ -8,8 +8,10 @@
 
 #include "base/ckd.h"
 #include "base/duration.h"
+#include "hist/hist.h"
 
 #define NAME_BYTES 64
+#define DIR_BYTES 4096
 #define DEFAULT_HOST "127.0.0.1:11434"
 
 typedef struct env {
@@ -196,6 +198,16 @@ static const char *choice_of(const env *v, const char *name, const char *const *
     return text && strcmp(text, "auto") != 0 ? text : NULL;
 }
 
+/* NULL: there is no home, and nothing is remembered. */
+static const char *data_dir(void)
+{
+    char found[DIR_BYTES];
+    const char *text = text_of("DATA_DIR");
+    if (!text && hist_default_dir(found, sizeof found))
+        text = keep(found, strlen(found));
+    return text;
+}
+
 static void pool_from_env(pool_opts *p, const env *v)
 {
     static const char *const kv[] = {"f16", "f32", "bf16", "q8_0", "q4_0", NULL};
@@ -219,6 +231,7 @@ static void pool_from_env(pool_opts *p, const env *v)
     p->activations = word_of(v, "ACTIVATIONS", activations, "int8 or f32");
     p->weights = word_of(v, "WEIGHTS", weights, "auto, mapped or memory");
     p->strict = bool_of("ENGINE_STRICT");
+    p->data_dir = data_dir();
 }
 
 void serve_opts_from_env(serve_opts *o, void (*on_bad)(void *user, const char *text), void *user)

@@ -54,7 +54,7 @@ static void look_at(const model_desc *m, const load_wish *w, const engine_vt *vt
         w->looking(w->user, vt->name);
     c->is_looked_at = true;
     c->fitness = vt->probe(m, &c->why);
-    if (c->fitness <= 0 || (w->device != ENGINE_GPU && !is_spoken_against(w, vt->name)))
+    if (c->fitness <= 0 || (!w->device && !is_spoken_against(w, vt->name)))
         return;
     vt->about(&c->about);
     c->is_known = true;
@@ -62,6 +62,8 @@ static void look_at(const model_desc *m, const load_wish *w, const engine_vt *vt
         c->fitness = 0;
         (void)err_set(&c->why, CAMA_ERR_UNSUPPORTED, "%s: it computes on the CPU here", vt->name);
     }
+    if (w->device == ENGINE_CPU && c->about.is_gpu)
+        c->fitness = 1; /* it fits a GPU, which is not wanted */
     char build[LOAD_BUILD_BYTES];
     load_build(c->about.version, build);
     c->avoid = entry_for(w, vt->name, build);

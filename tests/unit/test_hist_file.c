@@ -243,7 +243,7 @@ static void test_damaged_pages(void **state)
         assert_int_equal(listed(h, "zz").n, 1);
         hist_close(h);
     }
-    assert_true(n_noticed >= 3); /* the head and both tables at least */
+    assert_true(n_noticed >= 2); /* the head and the table at least */
 }
 
 static void test_a_folder_that_cannot_be(void **state)
@@ -338,46 +338,6 @@ static void test_several_servers_write(void **state)
     hist_close(h);
 }
 
-static void note_test(void *user, const hist_selftest *t)
-{
-    list *l = user;
-    assert_true(l->n < N_SEEN);
-    (void)snprintf(l->text[l->n++], sizeof l->text[0], "%s|%s|%s|%d|%s", t->kernel, t->device,
-                   t->os, t->ok, t->reason);
-}
-
-static void test_selftests(void **state)
-{
-    (void)state;
-    hist *h = open_well();
-    hist_selftest t = {.kernel = "q4_k",
-                       .build = "b1",
-                       .device = "M3",
-                       .os = "15.1",
-                       .ok = false,
-                       .reason = "row 3",
-                       .time_s = 5};
-    assert_int_equal(hist_selftest_put(h, &t, NULL), CAMA_OK);
-    t.build = "b2";
-    t.ok = true;
-    t.reason = NULL;
-    assert_int_equal(hist_selftest_put(h, &t, NULL), CAMA_OK);
-    hist_close(h);
-    h = open_well();
-    list l = {0};
-    assert_int_equal(hist_selftest_each(h, "b1", note_test, &l, NULL), CAMA_OK);
-    assert_int_equal(l.n, 1);
-    assert_string_equal(l.text[0], "q4_k|M3|15.1|0|row 3");
-    l.n = 0;
-    assert_int_equal(hist_selftest_each(h, "b2", note_test, &l, NULL), CAMA_OK);
-    assert_int_equal(l.n, 1);
-    assert_string_equal(l.text[0], "q4_k|M3|15.1|1|");
-    size_t n = 0;
-    assert_int_equal(hist_selftest_reset(h, &n, NULL), CAMA_OK);
-    assert_int_equal(n, 2);
-    hist_close(h);
-}
-
 static void test_where_it_lies(void **state)
 {
     (void)state;
@@ -412,7 +372,6 @@ int main(void)
         TEST(test_a_newer_version_is_left_alone),
         TEST(test_folders_are_made),
         TEST(test_several_servers_write),
-        TEST(test_selftests),
         TEST(test_where_it_lies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
