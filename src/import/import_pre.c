@@ -66,6 +66,8 @@ const char *import_pre(importer *m, const json_value *pre_tokenizer)
     } else {
         describe(pre_tokenizer, &steps);
     }
+    if (steps.fail == CAMA_ERR_NOMEM)
+        (void)import_fail(m, CAMA_ERR_NOMEM, "no memory to look at a pre_tokenizer");
     for (size_t i = 0; !steps.fail && i < sizeof known / sizeof *known; i++) {
         if (!strcmp(steps.data, known[i].steps))
             found = known[i].name;
