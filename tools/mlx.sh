@@ -16,7 +16,7 @@ mlx_line() {
 # bring_mlx BACKEND: PyPI's wheel into build/mlx/BACKEND, whole or not at all; sets mlx_root. Done
 # once: the requirement it came from lies beside it. CUDA's finds NVIDIA's libraries beside itself.
 bring_mlx() {
-    line=$(mlx_line "$1")
+    line=$(mlx_line "$1") || exit 1
     mlx_root=$PWD/build/mlx/$1/mlx
     if is_mlx_root "$mlx_root" && [ "$(cat "build/mlx/$1/requirement" 2>/dev/null)" = "$line" ]; then
         return 0
@@ -34,7 +34,7 @@ bring_mlx() {
     cuda-*)
         wanted=$(sed -n 's/^Requires-Dist: *\(nvidia[^;]*\).*/\1/p' "$part"/*.dist-info/METADATA | tr -d ' ')
         # $wanted is a list of words
-        build/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+        build/venv/bin/python -m pip install --quiet --disable-pip-version-check \
             --only-binary=:all: --target "$part" $wanted >&2 || die "pip could not bring: $wanted"
         ;;
     esac
@@ -45,7 +45,7 @@ bring_mlx() {
 # bring_mlx_macos: Apple's wheel on another system, into build/mlx/macos, for the linker only.
 bring_mlx_macos() {
     mlx_root=$PWD/build/mlx/macos/mlx
-    line=$(mlx_line metal)
+    line=$(mlx_line metal) || exit 1
     if is_mlx_root "$mlx_root" && [ "$(cat build/mlx/macos/requirement 2>/dev/null)" = "$line" ]; then
         return 0
     fi
