@@ -95,7 +95,7 @@ lint_format() {
 
 lint_tidy() {
     "$clang_bin"run-clang-tidy$suffix -p "build/$tidy_build" -quiet -j "$(getconf _NPROCESSORS_ONLN)" \
-        -clang-tidy-binary "$clang_bin"clang-tidy$suffix "$PWD/src/.*" >build/tidy.log 2>&1 && return 0
+        -clang-tidy-binary "$clang_bin"clang-tidy$suffix "$PWD/src/.*[.]c\$" >build/tidy.log 2>&1 && return 0
     grep -v '^\[\|^clang-tidy\|warnings generated' build/tidy.log
     return 1
 }
