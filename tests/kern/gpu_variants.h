@@ -12,6 +12,7 @@
 #define KT_N_ROW 1
 #define KT_N_OUT 2
 #define KT_F16 0
+#define KT_AHEAD 1
 #include "gpu_variant.inc"
 
 #define GPU_TAG q4_k_1_2_f16
@@ -19,20 +20,23 @@
 #define KT_N_ROW 1
 #define KT_N_OUT 2
 #define KT_F16 1
+#define KT_AHEAD 1
 #include "gpu_variant.inc"
 
-#define GPU_TAG q4_k_4_4_f32
+#define GPU_TAG q4_k_4_2_f32
 #define GPU_FORMAT "engine/mlx/gpu/fmt_q4_k.inc"
 #define KT_N_ROW 4
-#define KT_N_OUT 4
+#define KT_N_OUT 2
 #define KT_F16 0
+#define KT_AHEAD 1
 #include "gpu_variant.inc"
 
-#define GPU_TAG q4_k_4_4_f16
+#define GPU_TAG q4_k_4_2_f16
 #define GPU_FORMAT "engine/mlx/gpu/fmt_q4_k.inc"
 #define KT_N_ROW 4
-#define KT_N_OUT 4
+#define KT_N_OUT 2
 #define KT_F16 1
+#define KT_AHEAD 1
 #include "gpu_variant.inc"
 
 #define GPU_TAG q4_k_8_4_f32
@@ -40,6 +44,7 @@
 #define KT_N_ROW 8
 #define KT_N_OUT 4
 #define KT_F16 0
+#define KT_AHEAD 1
 #include "gpu_variant.inc"
 
 #define GPU_TAG q4_k_8_4_f16
@@ -47,6 +52,7 @@
 #define KT_N_ROW 8
 #define KT_N_OUT 4
 #define KT_F16 1
+#define KT_AHEAD 1
 #include "gpu_variant.inc"
 
 #define GPU_TAG q4_k_1_1_f32
@@ -54,6 +60,7 @@
 #define KT_N_ROW 1
 #define KT_N_OUT 1
 #define KT_F16 0
+#define KT_AHEAD 0
 #include "gpu_variant.inc"
 
 #define GPU_TAG q4_k_2_4_f32
@@ -61,6 +68,7 @@
 #define KT_N_ROW 2
 #define KT_N_OUT 4
 #define KT_F16 0
+#define KT_AHEAD 0
 #include "gpu_variant.inc"
 
 #define GPU_TAG q6_k_1_2_f32
@@ -68,6 +76,7 @@
 #define KT_N_ROW 1
 #define KT_N_OUT 2
 #define KT_F16 0
+#define KT_AHEAD 1
 #include "gpu_variant.inc"
 
 #define GPU_TAG q6_k_1_2_f16
@@ -75,20 +84,23 @@
 #define KT_N_ROW 1
 #define KT_N_OUT 2
 #define KT_F16 1
+#define KT_AHEAD 1
 #include "gpu_variant.inc"
 
-#define GPU_TAG q6_k_4_4_f32
+#define GPU_TAG q6_k_4_2_f32
 #define GPU_FORMAT "engine/mlx/gpu/fmt_q6_k.inc"
 #define KT_N_ROW 4
-#define KT_N_OUT 4
+#define KT_N_OUT 2
 #define KT_F16 0
+#define KT_AHEAD 1
 #include "gpu_variant.inc"
 
-#define GPU_TAG q6_k_4_4_f16
+#define GPU_TAG q6_k_4_2_f16
 #define GPU_FORMAT "engine/mlx/gpu/fmt_q6_k.inc"
 #define KT_N_ROW 4
-#define KT_N_OUT 4
+#define KT_N_OUT 2
 #define KT_F16 1
+#define KT_AHEAD 1
 #include "gpu_variant.inc"
 
 #define GPU_TAG q6_k_8_4_f32
@@ -96,6 +108,7 @@
 #define KT_N_ROW 8
 #define KT_N_OUT 4
 #define KT_F16 0
+#define KT_AHEAD 1
 #include "gpu_variant.inc"
 
 #define GPU_TAG q6_k_8_4_f16
@@ -103,6 +116,7 @@
 #define KT_N_ROW 8
 #define KT_N_OUT 4
 #define KT_F16 1
+#define KT_AHEAD 1
 #include "gpu_variant.inc"
 
 #define GPU_TAG q6_k_1_1_f32
@@ -110,6 +124,7 @@
 #define KT_N_ROW 1
 #define KT_N_OUT 1
 #define KT_F16 0
+#define KT_AHEAD 0
 #include "gpu_variant.inc"
 
 #define GPU_TAG q6_k_2_4_f32
@@ -117,6 +132,7 @@
 #define KT_N_ROW 2
 #define KT_N_OUT 4
 #define KT_F16 0
+#define KT_AHEAD 0
 #include "gpu_variant.inc"
 
 typedef struct variant {
@@ -129,16 +145,16 @@ typedef struct variant {
 static const variant variants[] = {
     {QUANT_Q4_K, 1, 2, false, gemv_q4_k_1_2_f32, rows_q4_k_1_2_f32},
     {QUANT_Q4_K, 1, 2, true, gemv_q4_k_1_2_f16, rows_q4_k_1_2_f16},
-    {QUANT_Q4_K, 4, 4, false, gemv_q4_k_4_4_f32, rows_q4_k_4_4_f32},
-    {QUANT_Q4_K, 4, 4, true, gemv_q4_k_4_4_f16, rows_q4_k_4_4_f16},
+    {QUANT_Q4_K, 4, 2, false, gemv_q4_k_4_2_f32, rows_q4_k_4_2_f32},
+    {QUANT_Q4_K, 4, 2, true, gemv_q4_k_4_2_f16, rows_q4_k_4_2_f16},
     {QUANT_Q4_K, 8, 4, false, gemv_q4_k_8_4_f32, rows_q4_k_8_4_f32},
     {QUANT_Q4_K, 8, 4, true, gemv_q4_k_8_4_f16, rows_q4_k_8_4_f16},
     {QUANT_Q4_K, 1, 1, false, gemv_q4_k_1_1_f32, rows_q4_k_1_1_f32},
     {QUANT_Q4_K, 2, 4, false, gemv_q4_k_2_4_f32, rows_q4_k_2_4_f32},
     {QUANT_Q6_K, 1, 2, false, gemv_q6_k_1_2_f32, rows_q6_k_1_2_f32},
     {QUANT_Q6_K, 1, 2, true, gemv_q6_k_1_2_f16, rows_q6_k_1_2_f16},
-    {QUANT_Q6_K, 4, 4, false, gemv_q6_k_4_4_f32, rows_q6_k_4_4_f32},
-    {QUANT_Q6_K, 4, 4, true, gemv_q6_k_4_4_f16, rows_q6_k_4_4_f16},
+    {QUANT_Q6_K, 4, 2, false, gemv_q6_k_4_2_f32, rows_q6_k_4_2_f32},
+    {QUANT_Q6_K, 4, 2, true, gemv_q6_k_4_2_f16, rows_q6_k_4_2_f16},
     {QUANT_Q6_K, 8, 4, false, gemv_q6_k_8_4_f32, rows_q6_k_8_4_f32},
     {QUANT_Q6_K, 8, 4, true, gemv_q6_k_8_4_f16, rows_q6_k_8_4_f16},
     {QUANT_Q6_K, 1, 1, false, gemv_q6_k_1_1_f32, rows_q6_k_1_1_f32},

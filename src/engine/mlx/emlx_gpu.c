@@ -23,7 +23,7 @@ static const emlx_gpu_kernel kernels[EMLX_GPU_N_FORMAT] = {
  * that share what was read of x: more need more registers, fewer read x more often. */
 static const struct {
     uint32_t n_row, n_out;
-} classes[HALF_VARIANT] = {{1, 2}, {4, 4}, {8, 4}, {0, 0}}; /* the last is the text of rows */
+} classes[HALF_VARIANT] = {{1, 2}, {4, 2}, {8, 4}, {0, 0}}; /* the last is the text of rows */
 
 struct emlx_gpu {
     const mb_api *b;
@@ -68,7 +68,8 @@ static cama_err write_source(const emlx_gpu *g, const emlx_gpu_kernel *k, emlx_g
     const bool gemv = s->n_row > 0;
     (void)buf_printf(&text, "#define KT_F16 %d\n", s->is_f16); /* failures stick: looked at below */
     if (gemv)
-        (void)buf_printf(&text, "#define KT_N_ROW %u\n#define KT_N_OUT %u\n", s->n_row, s->n_out);
+        (void)buf_printf(&text, "#define KT_N_ROW %u\n#define KT_N_OUT %u\n#define KT_AHEAD 1\n",
+                         s->n_row, s->n_out);
     (void)buf_puts(&text, g->prelude);
     (void)buf_puts(&text, emlx_gpu_fmt_common);
     (void)buf_puts(&text, k->text);
