@@ -1,7 +1,7 @@
 /* mlx_gpu_bench.c - speed of our GPU kernels beside MLX's own quantised and dense products.
  *
- *     mlx_gpu_bench PLUGIN            all shapes, on the GPU that the plugin has
- *     mlx_gpu_bench PLUGIN quick      the middle shape only
+ *     mlx_gpu_bench PLUGIN            the self-test, then all shapes, on the GPU that the plugin
+ * has mlx_gpu_bench PLUGIN quick      one shape only mlx_gpu_bench PLUGIN selftest   none
  *     mlx_gpu_bench --print metal     every kernel text as MLX would compile it; also cuda
  *
  * A figure is the best of five runs of 48 independent products, divided by 48; they take turns
@@ -16,7 +16,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "engine/mlx/emlx_gpu.h"
+#include "engine/mlx/emlx_selftest.h"
 #include "quant/f16.h"
 
 #include "kern_data.h"
@@ -315,20 +315,38 @@ static mb_ref call_negate(const bench *s, const void *user, size_t i)
 
 static void bench_limits(const bench *s)
 {
-    const size_t n = (size_t)1 << 27; /* 512 MB */
+    const size_t n = (size_t)1 << 25; /* 128 MB, and as much for each of the results */
     const mb_ref zeros = s->b->zeros(s->m, shape2(1 << 14, n >> 14), MB_F32);
     const mb_ref big =
         s->b->keep(s->m, s->b->binary(s->m, MB_ADD, zeros, s->b->scalar(s->m, 0.3, MB_F32)));
     (void)s->b->eval(s->m, &big, 1, true); /* a failure shows in what follows */
     s->b->reset(s->m);
     const double t = seconds(s, call_negate, &big, 1);
-    printf("negating 512 MB: %.0f GB/s read and written\n", t > 0 ? (double)n * 8 / t * 1e-9 : 0.0);
+    printf("negating 128 MB: %.0f GB/s read and written\n", t > 0 ? (double)n * 8 / t * 1e-9 : 0.0);
     const mb_ref small = kept(s, (const float[]){1, 2}, shape2(1, 2), MB_F32);
     s->b->reset(s->m);
     printf("a node that does nothing: %.1f us\n", seconds(s, call_negate, &small, 1) * 1e6);
     s->b->drop(s->m, big);
     s->b->drop(s->m, small);
     s->b->cache_clear(s->m);
+}
+
+static void self_test(const bench *s, const mb_info *info)
+{
+    static emlx_selftest t; /* large */
+    const emlx_selftest_in in = {
+        .b = s->b, .m = s->m, .info = info, .gpu = s->g, .f32 = true, .f16 = true};
+    err_info err;
+    buf text;
+    buf_init(&text, 1 << 16);
+    for (int i = 0; i < 2; i++) {                      /* the second time nothing is compiled */
+        (void)setenv("CAMA_MLX_SELFTEST", "force", 1); /* else it would be remembered */
+        if (emlx_selftest_run(&in, &t, &err) || emlx_selftest_text(&t, &text))
+            printf("self-test FAILED: %s\n", err.text);
+    }
+    printf("self-test, compiled and again:\n%s", text.data ? text.data : "");
+    (void)fflush(stdout);
+    buf_done(&text);
 }
 
 static int print_texts(const char *backend)
@@ -384,7 +402,7 @@ int main(int argc, char **argv)
     if (argc == 3 && strcmp(argv[1], "--print") == 0)
         return print_texts(argv[2]);
     if (argc < 2) {
-        (void)fprintf(stderr, "mlx_gpu_bench PLUGIN [quick] | --print metal|cuda\n");
+        (void)fprintf(stderr, "mlx_gpu_bench PLUGIN [quick|selftest] | --print metal|cuda\n");
         return 2;
     }
     bench s = {.b = load(argv[1])};
@@ -402,9 +420,13 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "%s\n", err.text);
         return 1;
     }
-    bench_limits(&s);
-    const bool quick = argc > 2;
-    for (size_t i = quick ? 1 : 0; i < (quick ? 2 : sizeof shapes / sizeof *shapes); i++) {
+    self_test(&s, &info);
+    const bool all = argc == 2, quick = argc > 2 && strcmp(argv[2], "quick") == 0;
+    if (all || quick)
+        bench_limits(&s);
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        if (!all && !(quick && i == 1))
+            continue;
         bench_shape(&s, QUANT_Q4_K, shapes[i][0], shapes[i][1]);
         bench_shape(&s, QUANT_Q6_K, shapes[i][0], shapes[i][1]);
     }
