@@ -15,9 +15,8 @@
 #define ALIGN 64u
 
 /* Rows: one, each end of a text's range, and more than any text takes (MLX's product multiplies
- * those on a GPU, so that they come last and are left out there). Widths: fewer blocks than
- * groups of lanes, a number that leaves lanes idle, many. Columns: none left over, one, three. The
- * first is what a text is compiled for. */
+ * those on a GPU, so that they come last and are left out there). Widths: fewer blocks than groups
+ * of lanes, a number that leaves lanes idle, many. Columns: none left over, one, three. */
 static const struct {
     size_t n_row, n_in, n_out;
 } shapes[] = {{1, 256, 1},  {1, 512, 3},  {1, 2304, 5},  {2, 768, 2}, {4, 256, 4},
@@ -29,9 +28,19 @@ typedef struct room {
     float *x, *y, *weights;
 } room;
 
+/* What is remembered. */
+typedef struct memory {
+    char path[4096];
+    bool has_path;
+    char build[96];
+    buf text, lines; /* the file; what comes to it */
+} memory;
+
 typedef struct tester {
     const emlx_selftest_in *in;
     room mem;
+    memory *file;
+    emlx_selftest *out;
     uint64_t seed;
 } tester;
 
@@ -277,13 +286,6 @@ static bool is_decided(emlx_selftest_result *r)
 
 /* ---- what is remembered ---- */
 
-typedef struct memory {
-    char path[4096];
-    bool has_path;
-    char build[96];
-    buf text, lines; /* the file; what comes to it */
-} memory;
-
 static cama_err memory_init(memory *f, const mb_info *info)
 {
     f->has_path = emlx_memo_path(f->path, sizeof f->path);
@@ -339,19 +341,18 @@ static cama_err add(emlx_selftest *out, emlx_selftest_result **r, const char *na
     return CAMA_OK;
 }
 
-static cama_err test_gpu(tester *t, memory *f, quant_type type, bool is_f16, emlx_selftest *out,
-                         err_info *err)
+static cama_err test_gpu(tester *t, quant_type type, bool is_f16, err_info *err)
 {
     char name[32];
     (void)snprintf(name, sizeof name, "%s %s", emlx_gpu_kernel_for(type)->name,
                    is_f16 ? "f16" : "f32");
     emlx_selftest_result *r = NULL;
-    const cama_err e = add(out, &r, name, err);
+    const cama_err e = add(t->out, &r, name, err);
     if (e || is_decided(r))
         return e;
     const emlx_memo_key key =
-        key_of(f, t->in->info, r->name, emlx_gpu_hash(t->in->gpu, type, is_f16));
-    if (recall(f, &key, r))
+        key_of(t->file, t->in->info, r->name, emlx_gpu_hash(t->in->gpu, type, is_f16));
+    if (recall(t->file, &key, r))
         return CAMA_OK;
     gpu_user user = {t->in, is_f16};
     const emlx_selftest_kernel k = {.name = r->name,
@@ -360,11 +361,11 @@ static cama_err test_gpu(tester *t, memory *f, quant_type type, bool is_f16, eml
                                     .user = &user,
                                     .y_unit = is_f16 ? 0x1p-11 : 0};
     test_kernel(t, &k, &user, r);
-    remember(f, &key, r);
+    remember(t->file, &key, r);
     return CAMA_OK;
 }
 
-static cama_err test_all(tester *t, memory *f, emlx_selftest *out, err_info *err)
+static cama_err test_all(tester *t, err_info *err)
 {
     const emlx_selftest_in *in = t->in;
     cama_err e = CAMA_OK;
@@ -373,11 +374,11 @@ static cama_err test_all(tester *t, memory *f, emlx_selftest *out, err_info *err
         const bool is_f16 = i % 2;
         if ((in->wanted && !in->wanted[type]) || !(is_f16 ? in->f16 : in->f32))
             continue;
-        e = test_gpu(t, f, type, is_f16, out, err);
+        e = test_gpu(t, type, is_f16, err);
     }
     for (size_t i = 0; i < in->n_more && !e; i++) {
         emlx_selftest_result *r = NULL;
-        e = add(out, &r, in->more[i].name, err);
+        e = add(t->out, &r, in->more[i].name, err);
         if (!e && !is_decided(r))
             test_kernel(t, &in->more[i], NULL, r);
     }
@@ -386,8 +387,8 @@ static cama_err test_all(tester *t, memory *f, emlx_selftest *out, err_info *err
 
 cama_err emlx_selftest_run(const emlx_selftest_in *in, emlx_selftest *out, err_info *err)
 {
-    tester t = {.in = in, .seed = 0x5EED};
     memory *f = calloc(1, sizeof *f);
+    tester t = {.in = in, .file = f, .out = out, .seed = 0x5EED};
     out->n = 0;
     (void)snprintf(out->device, sizeof out->device, "%s", in->info->device);
     cama_err e = CAMA_ERR_NOMEM;
@@ -396,7 +397,7 @@ cama_err emlx_selftest_run(const emlx_selftest_in *in, emlx_selftest *out, err_i
     if (e)
         (void)err_set(err, e, "mlx: no memory for the self-tests of kernels");
     else
-        e = test_all(&t, f, out, err);
+        e = test_all(&t, err);
     if (!e && f->lines.n > 0)
         (void)emlx_memo_write(f->path, &f->text, &f->lines, NULL); /* else tested again next time */
     if (f)
