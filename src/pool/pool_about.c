@@ -13,14 +13,14 @@
 #include "base/spawn.h"
 
 #define GRACE_MS 1000
-#define MAX_LIST_BYTES (4u << 20)
+#define MAX_LIST_BYTES (64u << 20) /* the tree of a whole head */
 
 /* What a runner gave. */
 typedef struct answer {
     arena memory;
     json_value *engines;             /* an array, or NULL: it died or was late */
     char looking[POOL_ENGINE_BYTES]; /* at what it looked last */
-    char how[96];                    /* it ended */
+    char how[96];                    /* it ended; "": in order */
 } answer;
 
 /* ---- one runner ---- */
@@ -73,32 +73,54 @@ static cama_err take_answer(const wire_frame *f, answer *a, err_info *err)
     json_value *head = NULL;
     const cama_err e = json_parse(f->head_text, f->n_head, &a->memory, &head, err);
     json_value *engines = e ? NULL : (json_value *)json_get(head, "engines");
-    if (engines && engines->kind == JSON_ARRAY)
-        a->engines = engines;
+    if (!e && (!engines || engines->kind != JSON_ARRAY))
+        return err_set(err, CAMA_ERR_FORMAT, "sent a frame ABOUT without engines");
+    a->engines = engines;
     return e;
 }
 
-/* Until it has answered or is gone. */
+static cama_err on_frame(wire *w, const wire_frame *f, const char *skip, answer *a, err_info *err)
+{
+    for (size_t i = 0; i < f->n_fd; i++)
+        (void)close(f->fds[i]); /* nothing was written to it */
+    const char *name = wire_str(f, "engine", "");
+    switch (f->type) {
+    case WIRE_HELLO:
+        if (wire_int(f, "version", 0) != WIRE_VERSION)
+            return err_set(err, CAMA_ERR_FORMAT, "speaks another version of the wire");
+        return ask(w, skip, err);
+    case WIRE_PROGRESS:
+        if (is_name(name))
+            (void)snprintf(a->looking, sizeof a->looking, "%s", name);
+        return CAMA_OK;
+    case WIRE_ABOUT:
+        return take_answer(f, a, err);
+    case WIRE_LOG:
+        return CAMA_OK;
+    default:
+        return err_set(err, CAMA_ERR_FORMAT, "sent a frame %s", wire_type_name(f->type));
+    }
+}
+
+/* Until it has answered, is gone, or talks nonsense: a->how. */
 static void listen_to(wire *w, const char *skip, answer *a)
 {
     wire_frame f;
     err_info err;
-    while (!a->engines && !wire_recv(w, &f, &err)) {
-        for (size_t i = 0; i < f.n_fd; i++)
-            (void)close(f.fds[i]); /* nothing was written to it */
-        const char *name = wire_str(&f, "engine", "");
-        if (f.type == WIRE_HELLO &&
-            (wire_int(&f, "version", 0) != WIRE_VERSION || ask(w, skip, &err)))
-            return;
-        if (f.type == WIRE_PROGRESS && is_name(name))
-            (void)snprintf(a->looking, sizeof a->looking, "%s", name);
-        if (f.type == WIRE_ABOUT && take_answer(&f, a, &err))
+    while (!a->engines) {
+        cama_err e = wire_recv(w, &f, &err);
+        if (!e)
+            e = on_frame(w, &f, skip, a, &err);
+        if (e && e != CAMA_ERR_CANCELED)
+            (void)snprintf(a->how, sizeof a->how, "%.90s", err.text);
+        if (e)
             return;
     }
 }
 
 static void end_process(pool *p, wire *w, answer *a)
 {
+    char how[96] = "never started";
     pool_lock(p);
     const pid_t pid = p->about.pid;
     const bool was_late = p->about.is_late;
@@ -107,9 +129,10 @@ static void end_process(pool *p, wire *w, answer *a)
     (void)pthread_mutex_unlock(&p->lock);
     if (w)
         wire_shutdown(w);
-    (void)snprintf(a->how, sizeof a->how, "never started");
-    if (pid > 0 && !spawn_wait(pid, GRACE_MS, a->how))
-        spawn_kill(pid, a->how);
+    if (pid > 0 && (a->how[0] || !spawn_wait(pid, GRACE_MS, how)))
+        spawn_kill(pid, how);
+    if (!a->how[0])
+        (void)snprintf(a->how, sizeof a->how, "%s", how);
     if (was_late)
         (void)snprintf(a->how, sizeof a->how, "did not answer in %.0f s and was killed",
                        (double)POOL_ABOUT_NS / 1e9);
@@ -166,7 +189,7 @@ static void keep(pool *p, const answer *a, const answer *dead)
     if (copy && dead && dead->looking[0] && !add_dead(&p->about.memory, copy, dead))
         copy = NULL;
     p->about.engines = copy;
-    p->about.known_ns = copy ? clock_now_ns() : 0;
+    p->about.known_ns = copy && a->engines ? clock_now_ns() : 0; /* else it is asked again */
     p->about.is_asking = false;
     (void)pthread_cond_broadcast(&p->changed);
     (void)pthread_mutex_unlock(&p->lock);

@@ -5,7 +5,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire_frames import frame, header, receive, send  # noqa: E402
+from wire_frames import NUMBER, frame, header, receive, send  # noqa: E402
 
 FIGURES = {"total": 1000, "weights": 900, "kv": 50, "scratch": 50, "available": 1 << 40, "n_ctx": 64, "n_ctx_fits": 2048,
            "n_ctx_train": 2048, "engine": "native", "why": "", "device": "cpu", "activations": "int8", "kv_type": "f16",
@@ -54,7 +54,7 @@ def trickle(sock, job):
 ALWAYS = {
     "garbage": whole(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n          "), "zeros": whole(bytes(4096)), "ones": whole(b"\xff" * 4096),
     "old-version": whole(header("LOG", version=0)), "new-version": whole(header("LOG", version=2)),
-    "type-0": whole(header(0)), "type-24": whole(header(24)), "type-255": whole(header(255)),
+    "type-0": whole(header(0)), "type-next": whole(header(len(NUMBER) + 1)), "type-255": whole(header(255)),
     "frame-of-serve": whole(frame("QUIT")), "load-back": whole(frame("LOAD", {"files": 1})),
     "huge-head": whole(header("LOG", 0xFFFFFFFF)), "huge-data": whole(header("TEXT", 0, 0xFFFFFFFF, 1)),
     "no-json": whole(frame("LOG", b"{\"level\":")), "json-list": whole(frame("LOG", b"[1,2,3]")),
@@ -83,6 +83,15 @@ AT = {
             "calls-no-json": whole(lambda job: frame("CALLS", data=b"{[", job=job) + frame("FAIL", {}, job=job)),
             "no-credit": flood(lambda job: frame("TEXT", data=b"x" * 65536, job=job), 5000)},
 }
+# In the place of what engines there are.
+ABOUT = {
+    "absurd": whole(frame("ABOUT", ABSURD)), "no-list": whole(frame("ABOUT", {"engines": {"name": "mlx"}})),
+    "empty": whole(frame("ABOUT", {"engines": []})), "plan": whole(frame("PLAN", {})),
+    "strange": whole(frame("ABOUT", {"engines": [1, None, [], {}, {"name": 5}, {"name": "\x1b[31m\n", "why": "\x07" * 5000}]})),
+    "many": whole(frame("ABOUT", {"engines": [{"name": f"e{i}"} for i in range(20000)]})),
+    "progress": flood(frame("PROGRESS", {"engine": "..\"/\n" * 100}), 1000),
+    "progress-then-dies": leave(frame("PROGRESS", {"engine": "mlx"})),
+}
 # Odd, and no reason to end anything.
 FINE = {
     "pongs": flood(frame("PONG", {"n": -1, "steps": "x", "running": 1 << 70}), 20000),
@@ -95,7 +104,7 @@ FINE = {
 
 
 def bad_of(stage, kind):
-    return {**ALWAYS, **AT[stage], **FINE}[kind]
+    return {**ALWAYS, **AT.get(stage, ABOUT), **FINE}[kind]
 
 
 def main():
@@ -110,8 +119,11 @@ def main():
         what, job, head, _, fds = receive(sock)
         for fd in fds:
             os.close(fd)
-        if {"LOAD": "plan", "START": "ready", "JOB": "job"}.get(what) == stage:
+        if {"LOAD": "plan", "START": "ready", "JOB": "job", "ENGINES": "about"}.get(what) == stage:
             bad(sock, job)
+        if what == "ENGINES":
+            send(sock, frame("ABOUT", {"engines": [{"name": "native", "available": True}]}))
+            return
         if what == "LOAD":
             send(sock, frame("PLAN", FIGURES))
         elif what == "START":

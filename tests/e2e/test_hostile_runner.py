@@ -5,6 +5,7 @@ Over `cama runner`: the tests hold the other end of its socket.
 """
 import os
 import platform
+import re
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import fake_runner
 import pytest
 from gguf_copy import with_vocabulary
 from server import GREEDY, alive, resident, wait_for
-from wire_frames import NUMBER, frame, header, receive, send
+from wire_frames import NUMBER, NUMBER, frame, header, receive, send
 
 STOPPED = "model runner has unexpectedly stopped"
 
@@ -109,6 +110,26 @@ def test_runner_that_is_odd(liar, kind):
     status, reply, took = liar.lie("job", kind)
     assert status == 200 and reply["done"], (kind, reply)
     assert took < 5
+    expect_works(liar, kind)
+
+
+@pytest.mark.parametrize("kind", [*fake_runner.ABOUT, *(k for k in fake_runner.ALWAYS if k not in ("silent", "trickle", "fds-announced"))])
+def test_who_lies_about_engines(liar, kind):
+    """Nothing can be known then; the list is whole, soon, and the next answer is asked for anew."""
+    def known():
+        status, reply = liar.server.request("GET", "/api/engines", timeout=20)
+        assert status == 200, (kind, reply)
+        return reply if reply["state"] == "known" else None
+
+    liar.unload()
+    liar.order.write_text(f"about {kind}")
+    begun = time.monotonic()
+    reply = wait_for(known, 15)
+    took = time.monotonic() - begun
+    liar.order.unlink()
+    assert took < 5, (kind, took)
+    assert all(isinstance(e["name"], str) and "in_use" in e for e in reply["engines"]), reply
+    assert not any(e.get("available") for e in reply["engines"] if e["name"] == "mlx"), reply
     expect_works(liar, kind)
 
 
@@ -214,7 +235,7 @@ STAGES = ["", "HELLO", "PLAN", "READY"]
 LIES = {
     "garbage": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n          ", "zeros": bytes(4096), "ones": b"\xff" * 4096,
     "old-version": header("PING", version=0), "new-version": header("PING", version=2), "type-0": header(0),
-    "type-24": header(24), "type-255": header(255), "frame-of-runner": frame("HELLO", {"version": 1}),
+    "type-next": header(len(NUMBER) + 1), "type-255": header(255), "frame-of-runner": frame("HELLO", {"version": 1}),
     "text-down": frame("TEXT", data=b"x", job=1), "huge-head": header("PING", 0xFFFFFFFF), "huge-data": header("JOB", 0, 0xFFFFFFFF, 1),
     "head-over-limit": header("JOB", (64 << 20) + 1), "data-over-limit": header("JOB", 0, (256 << 20) + 1),
     "no-json": frame("PING", b'{"n":'), "json-list": frame("PING", b"[1,2,3]"), "json-text": frame("PING", b'"x"'),
@@ -457,4 +478,5 @@ def test_a_serve_that_does_not_read(cama_bin, weights):
 
 
 def test_every_type_is_known_here():
-    assert NUMBER["LOG"] == 23 and len(NUMBER) == 23
+    text = (Path(__file__).parents[2] / "src" / "wire" / "wire.h").read_text()
+    assert list(NUMBER) == re.findall(r"^    X\((\w+), (?:SERVE|RUNNER)\)", text, re.M)

@@ -5,7 +5,7 @@ import socket
 import struct
 
 TYPES = ("LOAD START JOB CREDIT CANCEL BUDGET PING QUIT HELLO PLAN REFUSE PROGRESS READY PONG TEXT THINK CALLS TOKENS VECTOR "
-         "WARN DONE FAIL LOG").split()
+         "WARN DONE FAIL LOG ENGINES ABOUT IMPORT").split()
 NUMBER = {name: i + 1 for i, name in enumerate(TYPES)}
 
 
