@@ -131,19 +131,24 @@ static void print_timings(const json_value *last)
     print_rate("eval rate:", n, json_whole(last, "eval_duration"));
 }
 
-/* The entry of /api/ps that an answer came from: the one that fits its engine and context; a
- * runner may go by the name of another tag of the same file. */
-static const json_value *find_runner(const json_value *ps, const ask_opts *o)
+/* The entry of /api/ps that an answer came from: a runner may go by the name of another tag of the
+ * same file, and a model may run on two engines at once. */
+static const json_value *find_runner(const json_value *ps, const ask_opts *o,
+                                     const json_value *last)
 {
     const json_value *list = json_get(ps, "models");
-    const json_value *first = NULL;
-    for (size_t i = 0; list && list->kind == JSON_ARRAY && i < list->n; i++) {
+    const json_value *found = NULL;
+    const size_t n = list && list->kind == JSON_ARRAY ? list->n : 0;
+    for (size_t i = 0; i < n; i++) {
         const json_value *m = list->items[i];
+        if (strcmp(json_text(m, "engine"), json_text(last, "engine")) != 0 ||
+            strcmp(json_text(m, "device"), json_text(last, "device")) != 0)
+            continue;
         if (!strncmp(json_text(m, "name"), o->model, strlen(o->model)))
             return m;
-        first = first ? first : m;
+        found = m;
     }
-    return list && list->n == 1 ? first : NULL;
+    return n == 1 ? found : NULL;
 }
 
 static void print_memory(const json_value *m)
@@ -170,7 +175,7 @@ static void print_engine(const ask_opts *o, const json_value *last)
     arena_init(&a, CLI_MAX_REPLY);
     const server_call c = {.method = "GET", .path = "/api/ps"};
     const cama_err e = server_send(o->server, &c, &a, &ps, NULL, NULL);
-    const json_value *m = e ? NULL : find_runner(ps, o);
+    const json_value *m = e ? NULL : find_runner(ps, o, last);
     const char *activations = json_text(json_get(m, "cama"), "activations");
     const char *why = json_text(json_get(last, "cama"), "why");
     const char *note = json_text(m, "note");
