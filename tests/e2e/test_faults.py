@@ -13,6 +13,8 @@ from server import GREEDY, MODEL, alive, resident, wait_for
 STOPPED = "model runner has unexpectedly stopped"
 STORY = {"model": MODEL, "prompt": "Tell a long story.", "raw": True, "options": {**GREEDY, "num_predict": 3000, "num_ctx": 4096}}
 
+ALONE = {"CAMA_MLX_PLUGIN": "none"}  # else who has sent nothing yet is run again (test_fallback.py)
+
 
 def generate(server, n=4, **more):
     return server.request("POST", "/api/generate", {"model": MODEL, "prompt": "Why is the sky blue?", "stream": False,
@@ -39,7 +41,9 @@ def test_runner_killed_in_mid_stream(own):
     assert "signal 9" in own.log()
 
 
-def test_runner_killed_before_the_first_token(own):
+def test_runner_killed_before_the_first_token(make_server, model):
+    own = make_server(CAMA_HANG_TIMEOUT="2s", **ALONE)
+    own.add_model(model)
     assert generate(own)[0] == 200
     (runner,) = own.runners()
     os.kill(runner, signal.SIGSTOP)
@@ -69,7 +73,7 @@ def test_runner_stopped_in_mid_stream(own):
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSTOP])
 def test_runner_lost_while_loading(make_server, model, signal_number):
-    server = make_server(CAMA_HANG_TIMEOUT="2s", CAMA_LOAD_TIMEOUT="2s", CAMA_WEIGHTS="memory")
+    server = make_server(CAMA_HANG_TIMEOUT="2s", CAMA_LOAD_TIMEOUT="2s", CAMA_WEIGHTS="memory", **ALONE)
     server.add_model(model)
     got = []
     t = threading.Thread(target=lambda: got.append(generate(server)))
