@@ -29,10 +29,11 @@ typedef struct import_job {
 
 /* ---- the watcher ---- */
 
+/* An import may take minutes: it does not go on while the server stops. */
 static bool is_closing(pool *p)
 {
     (void)pthread_mutex_lock(&p->lock); /* nothing changes under it that has consequences */
-    const bool closing = p->is_closing;
+    const bool closing = p->is_closing || p->is_draining;
     (void)pthread_mutex_unlock(&p->lock);
     return closing;
 }

@@ -22,7 +22,7 @@ typedef struct pool_import {
 } pool_import;
 
 /* Blocks. The runner's own error; CAMA_ERR_RUNNER: it died, hung or talked nonsense;
- * CAMA_ERR_CANCELED: goes_on said so, or the pool closes; CAMA_ERR_LIMIT, CAMA_ERR_IO,
+ * CAMA_ERR_CANCELED: goes_on said so, or the pool drains; CAMA_ERR_LIMIT, CAMA_ERR_IO,
  * CAMA_ERR_NOMEM. On failure the output has any bytes. */
 cama_err pool_import_run(pool *p, const pool_import *what, err_info *err);
 
