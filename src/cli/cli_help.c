@@ -46,6 +46,9 @@ static const struct {
     {"THREADS", true, false, "threads for computing (default: the CPUs that there are)"},
     {"ACTIVATIONS", true, false, "int8, or f32 for exact comparisons (default int8)"},
     {"WEIGHTS", true, false, "auto, mapped or memory (default auto)"},
+    {"ENGINE", true, false, "auto, native or mlx (default auto)"},
+    {"DEVICE", true, false, "auto, cpu or gpu (default auto)"},
+    {"ENGINE_STRICT", true, false, "no engine stands in for another"},
     {"HANG_TIMEOUT", true, false, "a runner that stands still is ended (default 30s)"},
     {"STRICT", true, false, "a warning of a request is an error"},
 };

@@ -130,6 +130,9 @@ static void parameters(void **state)
     assert_int_equal(param_put(&set, "bogus", (const char *const[]){"2"}, 1, &a, &err),
                      CAMA_ERR_ARG);
     assert_string_equal(err.text, "unknown parameter 'bogus'");
+    assert_int_equal(param_put(&set, "engine", (const char *const[]){"steam"}, 1, &a, &err),
+                     CAMA_ERR_ARG);
+    assert_string_equal(err.text, "engine is 'steam', must be one of auto, native, mlx");
     assert_int_equal(param_put(&set, "num_ctx", (const char *const[]){"abc"}, 1, &a, &err),
                      CAMA_ERR_ARG);
     assert_string_equal(err.text, "invalid int value [abc]");

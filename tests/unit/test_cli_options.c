@@ -45,6 +45,40 @@ static void test_values_go_where_the_table_says(void **state)
     assert_string_equal(a.pos[2], "world");
 }
 
+static void test_engines_and_devices(void **state)
+{
+    (void)state;
+    cli_args a;
+    err_info err = {0};
+    char name[CLI_CHOICE_BYTES];
+    assert_int_equal(parse("cama run m", &a, &err), CAMA_OK);
+    assert_true(a.engine < 0 && a.device < 0);
+    assert_int_equal(parse("cama serve --engine mlx --device=gpu", &a, &err), CAMA_OK);
+    assert_int_equal(a.device, CAMA_DEVICE_GPU);
+    for (size_t i = 0; i < cli_n_option; i++) {
+        if (!strcmp(cli_options[i].name, "engine")) {
+            cli_choice_name(&cli_options[i], a.engine, name);
+            assert_string_equal(name, "mlx");
+        }
+    }
+    assert_int_equal(cli_set_parameter(&a, "engine", "native", &err), CAMA_OK);
+    assert_int_equal(a.engine, 1);
+    assert_int_equal(cli_set_parameter(&a, "engine", "steam", &err), CAMA_ERR_ARG);
+    assert_non_null(strstr(err.text, "auto|native|mlx"));
+    assert_int_equal(parse("cama verify m -n 8 --engines native,native --threshold 0.5 --kl 1 "
+                           "--agree 0 --prompt x --activations int8",
+                           &a, &err),
+                     CAMA_OK);
+    assert_int_equal(a.command, CLI_VERIFY);
+    assert_int_equal(a.n_token, 8);
+    assert_string_equal(a.engines, "native,native");
+    assert_true(a.max_diff == 0.5f && a.max_kl == 1 && a.min_agree == 0);
+    assert_int_equal(parse("cama verify m", &a, &err), CAMA_OK);
+    assert_true(a.max_diff < 0 && a.max_kl < 0 && a.min_agree < 0 && a.n_token == 256);
+    assert_int_equal(parse("cama engines reset m --json", &a, &err), CAMA_OK);
+    assert_int_equal(a.n_pos, 2);
+}
+
 static void test_aliases_and_letters(void **state)
 {
     (void)state;
@@ -107,6 +141,11 @@ static void test_mistakes_are_named(void **state)
          "--seed is '99999999999999999999', must be a whole number from -1 to 4294967295"},
         {"cama run m --num-ctx 0", "--num-ctx is '0', must be a whole number from 1 to 67108864"},
         {"cama run m --kv-type q9", "--kv-type is 'q9', must be one of f16|f32|bf16|q8_0|q4_0"},
+        {"cama run m --engine steam", "--engine is 'steam', must be one of auto|native|mlx"},
+        {"cama serve --device tpu", "--device is 'tpu', must be one of auto|cpu|gpu"},
+        {"cama verify", "usage: cama verify MODEL|FILE"},
+        {"cama engines a b c",
+         "cama engines: 'c' is one argument too many; usage: cama engines [reset [MODEL]]"},
         {"cama run m --max-memory 8X", "--max-memory is '8X', must be a size as 1500, 512M or 8G"},
         {"cama run m --seed", "flag needs an argument: --seed"},
         {"cama run m -n", "flag needs an argument: 'n' in -n"},
@@ -273,6 +312,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values_go_where_the_table_says),
+        cmocka_unit_test(test_engines_and_devices),
         cmocka_unit_test(test_aliases_and_letters),
         cmocka_unit_test(test_everything_behind_two_dashes_is_text),
         cmocka_unit_test(test_defaults_are_ollamas),

@@ -17,7 +17,7 @@ static const char *const names[] = {
     "HOST",      "MODELS",  "KEEP_ALIVE",   "LOAD_TIMEOUT",  "MAX_LOADED_MODELS",
     "MAX_QUEUE", "ORIGINS", "NUM_PARALLEL", "KV_CACHE_TYPE", "CONTEXT_LENGTH",
     "NOPRUNE",   "DEBUG",   "ACTIVATIONS",  "WEIGHTS",       "THREADS",
-    "STRICT",
+    "STRICT",    "ENGINE",  "DEVICE",       "ENGINE_STRICT",
 };
 
 static int clear(void **state)
@@ -44,7 +44,9 @@ static void defaults(void **state)
     assert_null(o.models);
     assert_null(o.origins);
     assert_true(o.log_requests);
-    assert_false(o.no_prune || o.strict || o.debug);
+    assert_false(o.no_prune || o.strict || o.debug || o.pool.strict);
+    assert_null(o.engine);
+    assert_null(o.device);
     assert_int_equal(o.pool.keep_alive_ns, POOL_KEEP_DEFAULT);
     assert_int_equal(o.pool.load_timeout_ns, 0);
     assert_int_equal(o.pool.max_loaded + o.pool.max_queue + o.pool.n_parallel + o.pool.n_ctx, 0);
@@ -73,6 +75,9 @@ static void values(void **state)
     setenv("CAMA_WEIGHTS", "mapped", 1);
     setenv("CAMA_THREADS", "3", 1);
     setenv("CAMA_STRICT", "1", 1);
+    setenv("CAMA_ENGINE", "mlx", 1);
+    setenv("CAMA_DEVICE", "cpu", 1);
+    setenv("CAMA_ENGINE_STRICT", "1", 1);
     serve_opts_from_env(&o, on_bad, NULL);
     assert_string_equal(bad, "");
     assert_string_equal(o.host, "0.0.0.0:1");
@@ -85,7 +90,12 @@ static void values(void **state)
     assert_int_equal(o.pool.n_ctx, 8192);
     assert_string_equal(o.pool.kv_type, "q8_0");
     assert_string_equal(o.origins, "http://a");
-    assert_true(o.no_prune && o.debug && o.strict);
+    assert_true(o.no_prune && o.debug && o.strict && o.pool.strict);
+    assert_string_equal(o.engine, "mlx");
+    assert_string_equal(o.device, "cpu");
+    setenv("CAMA_ENGINE", "auto", 1);
+    serve_opts_from_env(&o, on_bad, NULL);
+    assert_null(o.engine); /* which is what nobody's word means */
     assert_string_equal(o.pool.activations, "f32");
     assert_string_equal(o.pool.weights, "mapped");
     assert_int_equal(o.pool.n_thread, 3);
@@ -125,6 +135,8 @@ static void bad_values(void **state)
     setenv("OLLAMA_KV_CACHE_TYPE", "q7", 1);
     setenv("OLLAMA_NOPRUNE", "false", 1);
     setenv("CAMA_HOST", "  ", 1);
+    setenv("CAMA_ENGINE", "steam", 1);
+    setenv("CAMA_DEVICE", "CPU", 1);
     setenv("OLLAMA_HOST", "h", 1);
     serve_opts_from_env(&o, on_bad, NULL);
     assert_int_equal(o.pool.max_queue + o.pool.n_parallel + o.pool.n_ctx, 0);
@@ -135,6 +147,10 @@ static void bad_values(void **state)
     assert_non_null(strstr(bad, "OLLAMA_NUM_PARALLEL"));
     assert_non_null(strstr(bad, "OLLAMA_CONTEXT_LENGTH"));
     assert_non_null(strstr(bad, "OLLAMA_KV_CACHE_TYPE"));
+    assert_null(o.engine);
+    assert_null(o.device);
+    assert_non_null(strstr(bad, "CAMA_ENGINE: 'steam' is not auto, native or mlx"));
+    assert_non_null(strstr(bad, "CAMA_DEVICE: 'CPU' is not auto, cpu or gpu"));
     serve_opts_from_env(&o, NULL, NULL);
 }
 
