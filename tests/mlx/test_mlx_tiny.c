@@ -1,12 +1,13 @@
 /* The MLX engine against libllama on tiny models: every architecture with F32 weights, KV and
  * activations, and every block format; once with nodes of ours on the CPU, once with MLX's own
- * operations as on a GPU. */
+ * operations as on a GPU; with TEST_MLX_DEVICE=gpu on a GPU, where all is stock. */
 #include "tiny_ways.h"
 
 static engine_opts opts(bool stock, uint32_t n_thread)
 {
+    const char *device = getenv("TEST_MLX_DEVICE");
     engine_opts o = exact_opts(n_thread);
-    o.device = ENGINE_CPU;
+    o.device = device && !strcmp(device, "gpu") ? ENGINE_GPU : ENGINE_CPU;
     o.stock = stock;
     return o;
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/plat.h"
-#include "engine/mlx/emlx_int.h"
+#include "engine/mlx/emlx_trial.h"
 
 #define PLAN_MAX_BYTES (1ull << 31)
 #define MAX_BATCH 16384
@@ -167,6 +167,20 @@ static cama_err prepare(const model_desc *m, const engine_opts *o, engine **out,
     return CAMA_OK;
 }
 
+/* Forms are final after this. Figures before it are those of a device on which all works. */
+static cama_err try_kernels(engine *e, err_info *err)
+{
+    cama_err fail = emlx_try_device(e, err);
+    if (!fail && e->kernels && e->note[0]) { /* a kernel failed: all of it without ours */
+        e->kernels = false;
+        e->n_weight = 0;
+        fail = emlx_name_weights(e, err);
+    }
+    if (!fail)
+        emlx_choose_forms(e);
+    return fail;
+}
+
 /* ---- figures ---- */
 
 static uint64_t scratch_bytes(const engine *e)
@@ -261,6 +275,8 @@ static cama_err emlx_open(const model_desc *m, const engine_opts *o, engine **ou
     engine_bytes bytes;
     cama_err fail = prepare(m, o, &e, err);
     if (!fail)
+        fail = try_kernels(e, err);
+    if (!fail)
         fail = plan_bytes(e, &bytes, err);
     if (!fail)
         fail = workers_open(e->n_made, false, &e->pool, err);
@@ -325,6 +341,63 @@ static void emlx_about(engine_about *out)
     (void)snprintf(out->version, sizeof out->version, "MLX %s", info.version);
     (void)snprintf(out->device, sizeof out->device, "%s", info.device);
     (void)snprintf(out->backend, sizeof out->backend, "%s", info.backend);
+}
+
+static cama_err open_trial(emlx_trial *t, engine_device d, err_info *err)
+{
+    static const char *const names[] = {"", "cpu", "gpu"};
+    char why[MB_MAX_TEXT] = "";
+    mb_opened opened = {.error = ""};
+    t->b = emlx_plugin(why, sizeof why);
+    if (!t->b)
+        return err_set(err, CAMA_ERR_UNSUPPORTED, "mlx: %s", why);
+    t->m = t->b->open(names[d], &opened);
+    if (!t->m)
+        return err_set(err, CAMA_ERR_UNSUPPORTED, "mlx: %s", opened.error);
+    t->b->info(t->m, &t->info);
+    for (int q = 0; q < QUANT_N_TYPE; q++)
+        t->wanted[q] = t->info.is_gpu ? emlx_gpu_kernel_for((quant_type)q) != NULL
+                                      : quant_table[q].is_weight && kern_takes((quant_type)q);
+    return t->info.is_gpu ? emlx_gpu_new(t->b, t->m, t->info.backend, &t->gpu, err) : CAMA_OK;
+}
+
+/* On a CPU with both forms of activations. */
+static cama_err run_trials(emlx_trial *t, buf *out, err_info *err)
+{
+    bool failed = false;
+    for (int form = t->info.is_gpu; form < 2; form++) {
+        t->form = form ? KERN_F32 : KERN_I8;
+        if (!t->info.is_gpu && buf_printf(out, "%s activations\n", form ? "f32" : "int8"))
+            return err_set(err, CAMA_ERR_NOMEM, "mlx: no memory for a report");
+        cama_err fail = emlx_trial_run(t, err);
+        if (!fail)
+            fail = emlx_selftest_text(&t->result, out);
+        if (fail)
+            return fail;
+        for (size_t i = 0; i < t->result.n; i++)
+            failed = failed || !t->result.result[i].ok;
+    }
+    return failed ? err_set(err, CAMA_ERR_ENGINE, "mlx: a kernel failed its self-test on %s",
+                            t->info.device)
+                  : CAMA_OK;
+}
+
+static cama_err emlx_selftest_all(engine_device d, buf *out, err_info *err)
+{
+    kern_table kern;
+    kern_init(&kern, kern_cpu_detect());
+    emlx_trial *t = calloc(1, sizeof *t);
+    if (!t)
+        return err_set(err, CAMA_ERR_NOMEM, "mlx: no memory for what is tried");
+    t->kern = &kern;
+    cama_err fail = open_trial(t, d, err);
+    if (!fail)
+        fail = run_trials(t, out, err);
+    emlx_gpu_free(t->gpu);
+    if (t->m)
+        t->b->close(t->m);
+    free(t);
+    return fail;
 }
 
 /* ---- a step ---- */
@@ -603,6 +676,7 @@ static void emlx_stat(const engine *e, engine_stat *out)
                          .page_tokens = e->kernels ? EMLX_PAGE : EMLX_STEP_TOKENS,
                          .n_seq_room = e->has_state ? e->n_seq_max : 0,
                          .is_gpu = e->info.is_gpu};
+    (void)snprintf(out->note, sizeof out->note, "%s", e->note);
     out->activations = e->kernels && e->opts.activations == KERN_I8 ? "int8" : "f32";
     (void)snprintf(out->version, sizeof out->version, "MLX %s", e->info.version);
     if (e->kernels)
@@ -630,4 +704,5 @@ const engine_vt emlx_engine = {
     .progress = emlx_progress,
     .forms = emlx_list_forms,
     .about = emlx_about,
+    .selftest = emlx_selftest_all,
 };

@@ -18,6 +18,7 @@
 #include "base/arena.h"
 #include "base/workers.h"
 #include "engine/mlx/emlx_forms.h"
+#include "engine/mlx/emlx_gpu.h"
 #include "engine/mlx/mb.h"
 #include "engine/rows.h"
 
@@ -47,7 +48,9 @@ typedef enum emlx_use {
 typedef struct emlx_weight {
     const plan_tensor *t;
     emlx_use use;
-    bool is_stock;  /* MATRIX that MLX's own operations read */
+    bool is_stock; /* MATRIX that MLX's own operations read */
+    bool is_raw;   /* MATRIX that a GPU kernel of ours reads: the file's blocks, in gpu.blocks */
+    emlx_gpu_weight gpu;
     emlx_form form; /* of that */
     char text[EMLX_FORM_TEXT];
     mb_weight stock;
@@ -134,6 +137,8 @@ typedef struct emlx_outputs {
     size_t n_id, cap_id;
 } emlx_outputs;
 
+typedef struct emlx_trial emlx_trial;
+
 struct engine {
     const model_desc *model;
     engine_opts opts;
@@ -142,7 +147,10 @@ struct engine {
     const mb_api *b;
     mb *m;
     mb_info info;
-    bool kernels; /* else stock */
+    bool kernels;      /* else stock */
+    emlx_gpu *gpu;     /* texts of kernels, on a GPU */
+    emlx_trial *trial; /* what was found on the device */
+    char note[256];    /* of engine_stat */
     uint32_t n_seq_max;
 
     emlx_node *node; /* [n_node] */
@@ -193,6 +201,9 @@ struct engine {
 /* emlx_weights.c: every weight of the plan named once, and its figures; then taken. */
 cama_err emlx_name_weights(engine *e, err_info *err);
 uint64_t emlx_weight_bytes(const engine *e);
+/* Kernels tried on the device; after that the forms are final. */
+cama_err emlx_try_device(engine *e, err_info *err);
+void emlx_choose_forms(engine *e);
 cama_err emlx_take_weights(engine *e, err_info *err);
 void emlx_drop_weights(engine *e);
 size_t emlx_list_forms(const engine *e, engine_form *out, size_t max);
@@ -239,6 +250,10 @@ bool emlx_emit_kernel(engine *e, int32_t id);
 uint64_t emlx_kernel_bytes(const engine *e);
 cama_err emlx_open_kernels(engine *e, err_info *err);
 void emlx_close_kernels(engine *e);
+
+/* x W^T, or rows of W, for a weight in whatever form it is held. */
+mb_ref emlx_times(engine *e, const emlx_weight *w, mb_ref x);
+mb_ref emlx_table_rows(engine *e, const emlx_weight *w, mb_ref ids);
 
 /* A value that must be computed though nothing reads it. */
 void emlx_add_effect(engine *e, mb_ref r);

@@ -72,14 +72,13 @@ static mb_ref embed(engine *e, int32_t id)
 {
     const plan_node *n = emlx_plan_node(e, id);
     const size_t n_row = e->step.n_row[ENGINE_IN];
-    const mb_weight *w = &e->node[id].w[0]->stock;
+    const emlx_weight *w = e->node[id].w[0];
     if (n->par.embed.kind == PLAN_EMBED_TOKEN)
-        return given_rows(e, e->b->rows(e->m, w, e->token_ids, MB_F32), n->n_col);
+        return given_rows(e, emlx_table_rows(e, w, e->token_ids), n->n_col);
     const bool is_position = n->par.embed.kind == PLAN_EMBED_POSITION;
     for (size_t i = 0; i < n_row; i++)
         e->row_tmp[i] = is_position ? e->step.row[i].pos[0] : 0;
-    return e->b->rows(e->m, w, e->b->from_host(e->m, e->row_tmp, emlx_shape1(n_row), MB_I32),
-                      MB_F32);
+    return emlx_table_rows(e, w, e->b->from_host(e->m, e->row_tmp, emlx_shape1(n_row), MB_I32));
 }
 
 /* ---- norms ---- */
@@ -131,7 +130,7 @@ static mb_ref l2_norm(engine *e, int32_t id)
 
 static mb_ref linear(engine *e, int32_t id)
 {
-    const mb_ref y = e->b->linear(e->m, emlx_in(e, id, 0), &e->node[id].w[0]->stock);
+    const mb_ref y = emlx_times(e, e->node[id].w[0], emlx_in(e, id, 0));
     const mb_ref bias = array_of(e, id, 1);
     return bias ? e->b->binary(e->m, MB_ADD, y, bias) : y;
 }

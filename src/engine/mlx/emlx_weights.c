@@ -2,11 +2,11 @@
  * are used. */
 #include "engine/mlx/emlx_int.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/pages.h"
-#include "base/plat.h"
+#include "engine/mlx/emlx_trial.h"
 
 /* What a node does with its i-th tensor. */
 static emlx_use use_of(const engine *e, const plan_node *n, size_t i)
@@ -96,6 +96,82 @@ uint64_t emlx_weight_bytes(const engine *e)
     return n;
 }
 
+/* ---- forms that the device decides ---- */
+
+/* Linears and tables of rows only: a stack of experts has no kernel of ours yet. */
+static bool may_be_raw(const engine *e, const emlx_weight *w)
+{
+    if (!e->gpu || w->use != EMLX_MATRIX || w->t->ne[2] > 1 || !emlx_gpu_kernel_for(w->t->type))
+        return false;
+    for (size_t i = 0; i < e->plan->n_node; i++)
+        if (e->plan->nodes[i].op == PLAN_EXPERTS)
+            for (int j = 0; j < 3; j++)
+                if (e->node[i].w[j] == w)
+                    return false;
+    return w->t->ne[0] % 256 == 0;
+}
+
+static void choose_form(engine *e, emlx_weight *w)
+{
+    char name[32];
+    const emlx_gpu_kernel *k = may_be_raw(e, w) ? emlx_gpu_kernel_for(w->t->type) : NULL;
+    (void)snprintf(name, sizeof name, "%s f32", k ? k->name : "");
+    if (k && emlx_selftest_ok(&e->trial->result, name)) {
+        w->is_raw = true;
+        w->is_stock = false;
+        w->n_bytes = w->t->n_bytes;
+        return;
+    }
+    if (!w->is_stock || emlx_trial_form(e->trial, &w->form))
+        return;
+    w->form = (emlx_form){.type = w->t->type,
+                          .form = MB_DENSE,
+                          .w_type = MB_F32,
+                          .scale_type = MB_U8,
+                          .is_dequantized = true};
+    w->n_bytes = emlx_form_bytes(&w->form, n_weight_of(w->t) / w->t->ne[0], w->t->ne[0]);
+    if (!e->note[0])
+        (void)snprintf(e->note, sizeof e->note,
+                       "MLX's product for %s does not run on %.100s: dequantised",
+                       quant_table[w->t->type].name, e->info.device);
+}
+
+/* Tries kernels for the types that the model has. Without a GPU a kernel that fails takes all to
+ * the stock form: what ours compute together they compute alike. */
+cama_err emlx_try_device(engine *e, err_info *err)
+{
+    emlx_trial *t = calloc(1, sizeof *t);
+    e->trial = t;
+    if (!t)
+        return err_set(err, CAMA_ERR_NOMEM, "mlx: no memory for what is tried");
+    t->b = e->b;
+    t->m = e->m;
+    t->info = e->info;
+    t->kern = &e->kern;
+    t->form = e->opts.activations;
+    if (e->info.is_gpu && !e->opts.stock &&
+        emlx_gpu_new(e->b, e->m, e->info.backend, &e->gpu, NULL))
+        e->gpu = NULL; /* no texts for this kind of device: stock */
+    t->gpu = e->gpu;
+    for (size_t i = 0; i < e->n_weight; i++)
+        if (e->weight[i].use == EMLX_MATRIX && (e->kernels || may_be_raw(e, &e->weight[i])))
+            t->wanted[e->weight[i].t->type] = true;
+    if (!e->kernels && !e->gpu && !e->info.is_gpu)
+        return CAMA_OK;
+    const cama_err fail = emlx_trial_run(t, err);
+    if (fail)
+        return fail;
+    emlx_selftest_note(&t->result, e->note, sizeof e->note);
+    return CAMA_OK;
+}
+
+void emlx_choose_forms(engine *e)
+{
+    for (size_t i = 0; i < e->n_weight && e->info.is_gpu; i++)
+        if (e->weight[i].use == EMLX_MATRIX)
+            choose_form(e, &e->weight[i]);
+}
+
 /* ---- taking ---- */
 
 static cama_err no_memory(const plan_tensor *t, err_info *err)
@@ -122,6 +198,18 @@ static cama_err take_floats(engine *e, emlx_weight *w, err_info *err)
             s.dim[s.n_dim++] = (int32_t)t->ne[i];
     w->array = e->b->keep(e->m, e->b->from_host(e->m, w->floats, s, MB_F32));
     return CAMA_OK;
+}
+
+/* The file's blocks, for a kernel of ours. */
+static void take_raw(engine *e, emlx_weight *w)
+{
+    const plan_tensor *t = w->t;
+    const size_t row_bytes = quant_row_bytes(t->type, (size_t)t->ne[0]);
+    const mb_shape s = emlx_shape2((size_t)t->ne[1], row_bytes);
+    w->gpu =
+        (emlx_gpu_weight){.type = t->type, .n_in = (size_t)t->ne[0], .n_out = (size_t)t->ne[1]};
+    w->gpu.blocks = e->b->keep(e->m, e->b->from_host(e->m, t->data, s, MB_U8));
+    (void)e->b->eval(e->m, &w->gpu.blocks, 1, true); /* told at the end */
 }
 
 typedef struct packing {
@@ -185,6 +273,8 @@ cama_err emlx_take_weights(engine *e, err_info *err)
         cama_err fail = CAMA_OK;
         if (w->use == EMLX_FLOATS)
             fail = take_floats(e, w, err);
+        else if (w->is_raw)
+            take_raw(e, w);
         else if (w->is_stock)
             fail = take_stock(e, w, err);
         e->b->reset(e->m);
@@ -197,8 +287,21 @@ cama_err emlx_take_weights(engine *e, err_info *err)
     return CAMA_OK;
 }
 
+mb_ref emlx_times(engine *e, const emlx_weight *w, mb_ref x)
+{
+    return w->is_raw ? emlx_gpu_linear(e->gpu, &w->gpu, x) : e->b->linear(e->m, x, &w->stock);
+}
+
+mb_ref emlx_table_rows(engine *e, const emlx_weight *w, mb_ref ids)
+{
+    return w->is_raw ? emlx_gpu_rows(e->gpu, &w->gpu, ids, MB_F32)
+                     : e->b->rows(e->m, &w->stock, ids, MB_F32);
+}
+
 void emlx_drop_weights(engine *e)
 {
+    emlx_gpu_free(e->gpu);
+    free(e->trial);
     for (size_t i = 0; i < e->n_weight; i++)
         free(e->weight[i].owned);
 }
@@ -213,7 +316,9 @@ static void form_of(const void *user, const plan_tensor *t, engine_form *out)
     out->exact = true;
     out->form = "f32";
     out->n_bytes = (w ? w->n_bytes : 0) + (f ? f->n_bytes : 0);
-    if (w && w->is_stock)
+    if (w && w->is_raw)
+        out->form = "file blocks, kernel of ours";
+    else if (w && w->is_stock)
         out->form = w->text;
     else if (w)
         out->form = "file blocks";
