@@ -34,6 +34,51 @@ static void test_table(void **state)
     assert_false(quant_table[QUANT_I32].is_weight || quant_table[QUANT_Q8_K].is_weight);
 }
 
+/* Ids and forms of the private formats say the same. */
+static void test_affine(void **state)
+{
+    (void)state;
+    static const uint32_t bits[] = {2, 3, 4, 5, 6, 8};
+    static const quant_type scales[] = {QUANT_F32, QUANT_F16, QUANT_BF16};
+    char text[QUANT_FORM_TEXT];
+    int n = 0;
+    for (size_t b = 0; b < TEST_COUNT(bits); b++)
+        for (uint32_t group = 32; group <= 128; group *= 2)
+            for (size_t s = 0; s < TEST_COUNT(scales); s++, n++) {
+                quant_affine a;
+                const quant_type t = quant_affine_type(bits[b], group, scales[s]);
+                assert_true(t < QUANT_N_TYPE && quant_affine_info(t, &a));
+                assert_int_equal(quant_table[t].gguf_id, 0xCA000 + bits[b] * 256 + group / 2 + s);
+                assert_true(a.bits == bits[b] && a.group == group && a.scale == scales[s]);
+                assert_int_equal(quant_table[t].block_n, group);
+                assert_int_equal(quant_table[t].block_bytes, 2 * a.scale_bytes + a.code_bytes);
+            }
+    assert_int_equal(n, QUANT_A8G128_BF16 - QUANT_A2G32_F32 + 1);
+    assert_int_equal(quant_affine_type(7, 64, QUANT_F16), QUANT_N_TYPE);
+    assert_int_equal(quant_affine_type(4, 96, QUANT_F16), QUANT_N_TYPE);
+    assert_int_equal(quant_affine_type(4, 0, QUANT_F16), QUANT_N_TYPE);
+    assert_int_equal(quant_affine_type(4, 64, QUANT_Q8_0), QUANT_N_TYPE);
+    assert_false(quant_affine_info(QUANT_MXFP8, NULL) || quant_affine_info(QUANT_Q4_1, NULL));
+    assert_int_equal(quant_from_gguf(0xCA423), QUANT_N_TYPE);
+    quant_form_text(QUANT_A3G128_F16, text);
+    assert_string_equal(text, "affine 3-bit in groups of 128");
+    quant_form_text(QUANT_Q4_K, text);
+    assert_string_equal(text, "Q4_K");
+    /* a scale or bias that is not finite is found, whatever the codes */
+    uint8_t block[36] = {0};
+    size_t bad;
+    assert_true(quant_all_finite(QUANT_A4G64_F16, block, 64, &bad));
+    block[3] = 0x7C;
+    assert_false(quant_all_finite(QUANT_A4G64_F16, block, 64, &bad));
+    block[3] = 0, block[1] = 0x7C; /* infinity times code 0 */
+    assert_false(quant_all_finite(QUANT_A4G64_F16, block, 64, &bad));
+    assert_true(quant_all_finite(QUANT_MXFP8, block + 2, 32, &bad));
+    block[2] = 255;
+    assert_false(quant_all_finite(QUANT_MXFP8, block + 2, 32, &bad));
+    block[2] = 127, block[9] = 0xFF;
+    assert_false(quant_all_finite(QUANT_MXFP8, block + 2, 32, &bad));
+}
+
 /* The formats that ggml itself cannot turn into floats. */
 static void test_dequant_by_hand(void **state)
 {
@@ -181,6 +226,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),
+        cmocka_unit_test(test_affine),
         cmocka_unit_test(test_dequant_by_hand),
         cmocka_unit_test(test_half),
         cmocka_unit_test(test_round_trip),
