@@ -90,6 +90,7 @@ static void stand_in(pool_runner *r, cause why, const char *other, const char *h
     (void)snprintf(c->reason, sizeof c->reason, "%.*s", POOL_WHY_BYTES - 1, how);
     /* A refusal of one that was never opened says nothing of the next time. */
     c->is_to_note = why == ENGINE_FAILED || (why == ENGINE_REFUSED && r->build[0]);
+    c->was_loaded = r->ready_ns != 0;
     describe(c, why, other);
     pool_log(r->pool, POOL_WARN_LEVEL, "%s: %s", r->source->model.name, c->text);
 }
@@ -156,11 +157,11 @@ static void build_of(const char *known, char out[POOL_BUILD_BYTES])
         (void)snprintf(out, POOL_BUILD_BYTES, "unknown, cama " CAMA_VERSION);
 }
 
-void pool_choice_note(pool_runner *r)
+void pool_choice_note(pool_runner *r, bool has_worked)
 {
     pool *p = r->pool;
     pool_choice *c = &r->choice;
-    if (!c->is_to_note || !r->source->model.digest[0])
+    if (!c->is_to_note || c->was_loaded != has_worked || !r->source->model.digest[0])
         return;
     c->is_to_note = false;
     if (r->slot)

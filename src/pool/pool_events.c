@@ -313,6 +313,8 @@ bool pool_job_frame(pool_runner *r, const wire_frame *f, err_info *err)
         return true;
     }
     const bool is_known = is_known_warning(t, f);
+    if (f->type == WIRE_DONE && strcmp(wire_str(f, "reason", ""), "canceled") != 0)
+        pool_choice_note(r, true); /* t stays: this thread alone ends it */
     if (is_last)
         finish(p, t, f);
     pool_unlock(p);

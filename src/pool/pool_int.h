@@ -130,7 +130,8 @@ typedef struct pool_choice {
     char from_build[POOL_BUILD_BYTES];
     char reason[POOL_WHY_BYTES];    /* how that one failed */
     char text[POOL_TELL_BYTES];     /* the same in a sentence: of the warning */
-    bool is_to_note;                /* in hist, as soon as the other engine has the model */
+    bool is_to_note;                /* in hist, as soon as the other engine did better */
+    bool was_loaded;                /* it failed in a job */
     char failed[POOL_ENGINE_BYTES]; /* the engine that failed last; n_fail times in a row */
     uint32_t n_fail;
 } pool_choice;
@@ -298,8 +299,9 @@ typedef enum pool_fate {
 pool_fate pool_choice_ended(pool_runner *r, bool died, err_info *reason);
 /* A job has finished on r. */
 void pool_choice_worked(pool_runner *r);
-/* Gives an engine a note in hist when r stands in for it. Gives the lock up. */
-void pool_choice_note(pool_runner *r);
+/* Gives an engine a note in hist when r, which stands in for it, has loaded what it could not load,
+ * or (has_worked) finished a job where it failed in one. Gives the lock up. Reading thread. */
+void pool_choice_note(pool_runner *r, bool has_worked);
 /* ,"engine":..,"device":..,"why":..,"avoid":[..] of LOAD. Not under the lock. */
 void pool_choice_write(pool_runner *r, buf *b);
 /* Whether the head of PLAN names another engine that could take the model. */

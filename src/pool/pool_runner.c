@@ -210,7 +210,7 @@ static verdict on_ready(pool_runner *r, const wire_frame *f, err_info *err)
         r->refused = *err;
         return IT_IS_OVER;
     }
-    pool_choice_note(r);
+    pool_choice_note(r, false);
     if (r->state != RUNNER_LOADING) /* the pool changed its mind meanwhile */
         return GO_ON;
     r->plan = read_figures(f);
@@ -223,8 +223,9 @@ static verdict on_ready(pool_runner *r, const wire_frame *f, err_info *err)
     r->keep_ns = first ? first->keep_ns : r->pool->o.keep_alive_ns;
     pool_runner_rests(r, r->ready_ns);
     pool_about_check(r->pool, r);
-    pool_log(r->pool, POOL_INFO, "loaded %s in %.2f s", r->source->model.name,
-             (double)(r->ready_ns - r->start_ns) / 1e9);
+    pool_log(r->pool, POOL_INFO, "loaded %s in %.2f s on %s, %s (%s)", r->source->model.name,
+             (double)(r->ready_ns - r->start_ns) / 1e9, wire_str(f, "engine", "?"),
+             wire_str(f, "device", "?"), wire_str(f, "why", ""));
     pool_step(r->pool);
     return GO_ON;
 }
