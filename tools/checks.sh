@@ -114,7 +114,7 @@ lint_macos() {
     stage=build/macos/include
     rm -rf build/macos
     mkdir -p $stage
-    for header in pcre2.h utf8proc.h json-c histedit.h editline microhttpd.h openssl curl; do
+    for header in pcre2.h utf8proc.h json-c histedit.h editline microhttpd.h openssl curl sqlite3.h; do
         for folder in /usr/include "/usr/include/$(gcc -print-multiarch)"; do # both for openssl
             if [ -e "$folder/$header" ]; then cp -R "$folder/$header" $stage/ || return 1; fi
         done
