@@ -34,6 +34,7 @@ cama_err cama_need_sched(cama_model *m, cama_error *err)
         .n_cached = N_CACHED,
         .causal = info->causal,
         .pooled = info->pooling != PLAN_POOL_NONE,
+        .ahead = m->stat.is_ahead,
     };
     return sched_open(&so, &m->sched, err);
 }

@@ -26,6 +26,7 @@ enum {
 typedef struct fake_seq {
     bool alive;
     size_t n;
+    int32_t prev; /* the best token of the last row with an output; -1: none */
     int32_t id[FAKE_MAX_CTX];
 } fake_seq;
 
@@ -49,9 +50,9 @@ typedef struct fake_engine {
     int eog_after;       /* </s> is the best token at this length of a sequence; 0: never */
     int fail_submit, fail_collect; /* the n-th call from now fails; 0: none */
     cama_err fail_with;
-    size_t n_submit, n_row;
-    size_t n_alive_then; /* sequences at the last submit */
-    uint32_t n_thread;   /* what set_threads said last, and how often it was called */
+    size_t n_submit, n_row, n_prev; /* n_prev: rows that took the last choice */
+    size_t n_alive_then;            /* sequences at the last submit */
+    uint32_t n_thread;              /* what set_threads said last, and how often it was called */
     uint64_t spin_ns;
     int n_set;
     engine_ticket last;
@@ -87,6 +88,7 @@ static cama_err fake_fork(engine *e, int32_t from, int32_t n_keep, int32_t *out_
             continue;
         s->alive = true;
         s->n = 0;
+        s->prev = -1;
         if (from >= 0) {
             assert_true(fake.seq[from].alive && (size_t)n_keep <= fake.seq[from].n);
             s->n = (size_t)(n_keep - n_keep % fake.resume_step);
@@ -168,6 +170,8 @@ static void fake_output(fake_step *st, size_t row, const engine_row *r, const en
     qsort(st->cand[k], FAKE_N_VOCAB, sizeof st->cand[k][0], fake_better);
     for (int i = 0; i < FAKE_N_EMBD; i++)
         st->vector[k][i] = (float)(fake_hash(s) >> (8 * i) & 0xFF);
+    if (r->flags & (ENGINE_LOGITS | ENGINE_CANDIDATES))
+        fake.seq[r->seq].prev = st->cand[k][0].id;
     if (r->flags & ENGINE_LOGITS)
         o->logits = st->logits[k];
     if (r->flags & ENGINE_CANDIDATES) {
@@ -197,12 +201,15 @@ static cama_err fake_submit(engine *e, const engine_batch *b, engine_ticket *out
     for (size_t i = 0; i < b->n_row; i++) {
         const engine_row *r = &b->rows[i];
         fake_seq *s = &fake.seq[r->seq];
-        assert_true(s->alive && r->id >= 0 && r->id < FAKE_N_VOCAB);
+        const int32_t id = r->source == ENGINE_PREV ? s->prev : r->id;
+        assert_true(s->alive && id >= 0 && id < FAKE_N_VOCAB);
+        fake.n_prev += r->source == ENGINE_PREV;
+        s->prev = -1;
         assert_int_equal(r->pos[0], (int32_t)s->n);
         for (size_t k = 0; i > 0 && k < i - 1 && r->seq != b->rows[i - 1].seq; k++)
             assert_true(b->rows[k].seq != r->seq); /* rows of a sequence are adjacent */
         assert_true(s->n < FAKE_MAX_CTX);
-        s->id[s->n++] = r->id;
+        s->id[s->n++] = id;
         if (r->flags)
             fake_output(st, i, r, b);
     }

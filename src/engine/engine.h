@@ -124,6 +124,7 @@ typedef struct engine_stat {
     const char *activations; /* "int8", "f16" or "f32" */
     char version[48];        /* of what computes: cama's own, or "MLX 0.32.4" */
     bool is_gpu;
+    bool is_ahead;  /* submit returns before the step is computed: a second one may follow */
     char note[256]; /* what the engine does otherwise than it would: a kernel that failed its test;
                        "": nothing */
 } engine_stat;

@@ -260,6 +260,8 @@ static cama_err place_weights(runner *r, err_info *err)
 static cama_err open_sched(runner *r, err_info *err)
 {
     const model_info *info = model_get_info(r->desc);
+    engine_stat stat;
+    r->vt->stat(r->engine, &stat);
     const sched_opts so = {
         .vt = r->vt,
         .engine = r->engine,
@@ -273,6 +275,7 @@ static cama_err open_sched(runner *r, err_info *err)
         .n_cached = N_CACHED,
         .causal = info->causal,
         .pooled = info->pooling != PLAN_POOL_NONE,
+        .ahead = stat.is_ahead,
     };
     sched *s = NULL;
     const cama_err e = sched_open(&so, &s, err);

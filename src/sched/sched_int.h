@@ -39,8 +39,9 @@ struct sched_job {
     uint32_t n_top; /* alternatives told with each token */
     uint32_t n_thread;
     int32_t n_predict;
-    int32_t seq; /* -1: none */
-    bool in_flight;
+    int32_t seq;       /* -1: none */
+    uint8_t in_flight; /* steps under way that hold rows of it: two where one was planned ahead */
+    size_t n_planned;  /* tokens computed, or in those steps */
     sampler *sampler;
     stream *stream;
     uint64_t submit_ns, admit_ns, first_ns, last_ns;

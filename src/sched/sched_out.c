@@ -8,11 +8,20 @@
 
 #define MEASURED_ROWS 16 /* fewer say nothing about the speed of prompts */
 
+/* A job's rows of a step lie side by side. */
+static bool is_first_row(const sched_step *step, size_t i)
+{
+    return i == 0 || step->of_row[i] != step->of_row[i - 1];
+}
+
 /* No row of the step was computed: its jobs are as before. */
 static void undo(sched_step *step)
 {
-    for (size_t i = 0; i < step->n_row; i++)
-        step->of_row[i]->in_flight = false;
+    for (size_t i = 0; i < step->n_row; i++) {
+        step->of_row[i]->n_planned--;
+        if (is_first_row(step, i))
+            step->of_row[i]->in_flight--;
+    }
     step->n_row = 0;
 }
 
@@ -251,10 +260,28 @@ static void next_token(sched *s, sched_job *j, const engine_out *out)
     look_for_end(s, j);
 }
 
+/* Planned ahead, and meanwhile its reader is full: the last row is computed again when it goes on.
+ */
+static void take_back(sched *s, sched_job *j)
+{
+    int32_t got = 0;
+    const cama_err e = s->o.vt->seq_rewind(s->o.engine, j->seq, (int32_t)j->n_done - 1, &got);
+    err_info err;
+    j->n_done = e ? 0 : (size_t)got;
+    if (!e)
+        return;
+    (void)err_set(&err, e, "the engine cannot go back by a token");
+    job_fail(j, &err);
+}
+
 static void take_out(sched *s, sched_job *j, const engine_out *out)
 {
     if (j->state == JOB_OVER)
         return;
+    if (j->state == JOB_PAUSED) {
+        take_back(s, j);
+        return;
+    }
     if (j->kind == SCHED_GENERATE) {
         next_token(s, j, out);
         return;
@@ -270,7 +297,8 @@ static void advance(sched_step *step)
 {
     for (size_t i = 0; i < step->n_row; i++) {
         sched_job *j = step->of_row[i];
-        j->in_flight = false;
+        if (is_first_row(step, i))
+            j->in_flight--;
         j->n_done++;
         if (j->n_done == job_len(j) && j->n_predict == 0 && j->kind == SCHED_GENERATE &&
             j->state != JOB_OVER)
@@ -301,7 +329,8 @@ void sched_collect_step(sched *s, sched_step *step)
 /* Keeps the sequence for the next prompt that begins alike. True: the tree has it now. */
 static bool cache(sched *s, sched_job *j)
 {
-    if (!s->tree || j->no_reuse || !j->keep || j->seq < 0 || !j->n_done)
+    /* A step that was planned ahead of a failure computed a token that nobody has. */
+    if (!s->tree || j->no_reuse || !j->keep || j->seq < 0 || !j->n_done || j->n_done > job_len(j))
         return false;
     for (size_t i = 0; i < j->n_done; i++)
         s->keys[i] = (uint64_t)job_token(j, i);

@@ -223,7 +223,8 @@ static void add_rows(const sched *s, sched_step *step, sched_job *j, size_t n)
             .flags = i + 1 == len ? wanted(s, j) : 0,
         };
     }
-    j->in_flight = true;
+    j->in_flight++;
+    j->n_planned = j->n_done + n;
     if (job_n_candidate(j) > step->n_candidate)
         step->n_candidate = job_n_candidate(j);
 }
@@ -245,10 +246,42 @@ static size_t chunk_rows(const sched *s, bool alone)
     return n < MIN_CHUNK ? MIN_CHUNK : (size_t)n;
 }
 
+/* Whether the token that is under way will be the engine's own greedy choice, and will neither end
+ * the answer nor fill the context: then the step after it can be planned before it is known. Where
+ * it ends the answer all the same, by a stop string or the end of the text, that step's output is
+ * dropped. */
+static bool may_go_ahead(const sched *s, const sched_job *j)
+{
+    return s->o.ahead && j->in_flight == 1 && j->kind == SCHED_GENERATE &&
+           j->n_planned == job_len(j) && sample_need(j->sampler) == 1 && !is_canceled(j) &&
+           (j->n_predict < 0 || j->n_token + 1 < (size_t)j->n_predict) && job_len(j) < j->n_ctx;
+}
+
+/* A row for the token that the engine chose last, whichever it was. */
+static void add_choice(const sched *s, sched_step *step, sched_job *j)
+{
+    const int32_t pos = (int32_t)j->n_planned++;
+    step->of_row[step->n_row] = j;
+    step->rows[step->n_row++] = (engine_row){
+        .seq = j->seq,
+        .source = ENGINE_PREV,
+        .pos = {pos, pos, pos, pos},
+        .visible_end = pos + 1,
+        .flags = wanted(s, j),
+    };
+    j->in_flight++;
+    if (job_n_candidate(j) > step->n_candidate)
+        step->n_candidate = job_n_candidate(j);
+}
+
 /* A row of every job that answers. */
 static void add_answers(sched *s, sched_step *step)
 {
     for (sched_job *j = s->running.head; j && step->n_row < s->o.n_batch; j = j->next) {
+        if (j->state == JOB_RUNNING && may_go_ahead(s, j)) {
+            add_choice(s, step, j);
+            continue;
+        }
         if (j->state == JOB_RUNNING && !j->in_flight && !sched_is_whole(s, j) &&
             job_len(j) - j->n_done == 1)
             add_rows(s, step, j, 1);

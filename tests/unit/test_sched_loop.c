@@ -8,6 +8,7 @@
 #define N_JOB 8
 static job alone[N_JOB];
 static job together[N_JOB];
+static job one, two;
 
 /* What each job answers when nothing else runs. */
 static void answer_alone(const char *prompt, int32_t n_predict)
@@ -363,6 +364,39 @@ static void test_jobs_from_other_threads(void **state)
     close_sched(s);
 }
 
+/* A greedy job, ahead or not, that ends at eog_after tokens or never. */
+static void answer_greedily(bool ahead, int eog_after, job *j)
+{
+    fake_reset();
+    fake.eog_after = eog_after;
+    sched_opts o = fake_sched_opts();
+    o.n_cached = 2;
+    o.ahead = ahead;
+    sched *s = open_sched(&o);
+    init_job(j, 0, "greedy ", 40);
+    j->def.sample.repeat_penalty = 1;
+    submit(s, j);
+    run_all(s);
+    assert_true(ahead ? fake.n_prev > 0 : fake.n_prev == 0);
+    const size_t n_row = fake.n_row;
+    submit(s, j); /* what the first left in the cache is right, whatever was planned past its end */
+    run_all(s);
+    assert_int_equal(j->n_done, 2);
+    assert_true(fake.n_row - n_row < n_row);
+    close_sched(s);
+}
+
+static void test_greedy_answers_are_planned_ahead(void **state)
+{
+    (void)state;
+    for (int eog_after = 0; eog_after < 40; eog_after += 13) {
+        answer_greedily(false, eog_after, &one);
+        answer_greedily(true, eog_after, &two);
+        assert_string_equal(two.text, one.text);
+        assert_int_equal(two.end.n_token, one.end.n_token);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -376,6 +410,7 @@ int main(void)
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_embedding),
         cmocka_unit_test(test_jobs_from_other_threads),
+        cmocka_unit_test(test_greedy_answers_are_planned_ahead),
     };
     return cmocka_run_group_tests(tests, fake_open_vocab, fake_close_vocab);
 }

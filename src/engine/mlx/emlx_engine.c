@@ -675,7 +675,8 @@ static void emlx_stat(const engine *e, engine_stat *out)
                          .n_kv_used = used < e->opts.n_kv ? used : e->opts.n_kv,
                          .page_tokens = e->kernels ? EMLX_PAGE : EMLX_STEP_TOKENS,
                          .n_seq_room = e->has_state ? e->n_seq_max : 0,
-                         .is_gpu = e->info.is_gpu};
+                         .is_gpu = e->info.is_gpu,
+                         .is_ahead = !e->kernels};
     (void)snprintf(out->note, sizeof out->note, "%s", e->note);
     out->activations = e->kernels && e->opts.activations == KERN_I8 ? "int8" : "f32";
     (void)snprintf(out->version, sizeof out->version, "MLX %s", e->info.version);
