@@ -32,23 +32,28 @@ suite() {
 end_to_end() {
     preset=$1
     shift
-    say "--- end to end, $preset build"
-    reports="$reports e2e-$preset=build/$preset/e2e.xml"
-    rm -f "build/$preset/e2e.xml"
+    on=${CAMA_E2E_ENGINE:+-$CAMA_E2E_ENGINE}
+    say "--- end to end, $preset build${on:+, engine $CAMA_E2E_ENGINE}"
+    reports="$reports e2e-$preset$on=build/$preset/e2e$on.xml"
+    rm -f "build/$preset/e2e$on.xml"
     CAMA_BIN=$PWD/build/$preset/cama CAMA_MODEL=$PWD/$model CAMA_LIB_DIR=$PWD/build/release \
         CAMA_JS=$PWD/build/clients CAMA_TINY_MODEL=$PWD/build/models/tiny.gguf \
         build/venv/bin/python -m pytest -q -p no:cacheprovider \
-        --junitxml="build/$preset/e2e.xml" "$@" >&2 || true
+        --junitxml="build/$preset/e2e$on.xml" "$@" >&2 || true
 }
 
-# Those that start a server. One with a thousand loads says nothing more under a sanitizer.
-server_tests() {
+# The API as a whole, and where threads and processes meet. One test with a thousand loads says
+# nothing more under a sanitizer.
+api_tests() {
     echo tests/e2e/test_clients.py tests/e2e/test_wire.py tests/e2e/test_concurrency.py \
-        tests/e2e/test_faults.py --deselect=tests/e2e/test_faults.py::test_a_thousand_loads_and_unloads
+        tests/e2e/test_faults.py
+}
+thread_tests() {
+    echo tests/e2e/test_clients.py tests/e2e/test_concurrency.py tests/e2e/test_faults.py
 }
 
-# Every test in the release build; the same under ASan and UBSan; the rooms where threads meet under
-# TSan; and what has instruction sets of its own on arm64, emulated where the machine is another.
+# Every test in the release build, with the MLX library, and the API once more on that engine; the same
+# tests under ASan and UBSan; the rooms where threads meet under TSan; and what has instruction sets of its own on arm64, emulated where the machine is another.
 run_tests() {
     reports=
     suite release
@@ -65,6 +70,12 @@ run_tests() {
 
     build/release/cama_synth tiny build/models/tiny.gguf >&2
     end_to_end release tests/e2e tests/tools
+    # The whole API once more, on the other engine, where there is one.
+    if [ -e build/release/libcama_mlx.so ] || [ -e build/release/libcama_mlx.dylib ]; then
+        export CAMA_E2E_ENGINE=mlx
+        end_to_end release $(server_tests) tests/e2e/test_cli_server.py tests/e2e/test_cli_captures.py
+        unset CAMA_E2E_ENGINE
+    fi
     if [ "$system" = Linux ]; then # the server as a whole under the sanitizers
         end_to_end asan $(server_tests)
         end_to_end tsan $(server_tests)
