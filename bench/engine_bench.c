@@ -1,7 +1,7 @@
 /* engine_bench - the engines of this build on one file in one run: tokens a second of decoding and
  * of a prompt, beside the memory bandwidth that was measured between them.
  *
- *     engine_bench MODEL [TOKENS [ROUNDS]]
+ *     engine_bench MODEL [TOKENS [ROUNDS [cpu|gpu]]]         the device of mlx
  *
  * native, mlx with nodes of ours, and mlx with its own operations take turns; of the last only a
  * few tokens are computed, it is that slow on a CPU. Medians of the rounds.
@@ -55,12 +55,12 @@ static double feed(const arm *a, int32_t seq, int32_t from, int32_t n)
     return (double)(clock_now_ns() - start_ns) / 1e9;
 }
 
-static void one_round(arm *a, int round, int n_token)
+static void one_round(arm *a, int round, int n_token, bool gpu)
 {
     int32_t seq;
     double spent = 0;
-    const int n = a->stock && n_token > STOCK_TOKENS ? STOCK_TOKENS : n_token;
-    const int n_prompt = a->stock ? 4 : PROMPT;
+    const int n = a->stock && !gpu && n_token > STOCK_TOKENS ? STOCK_TOKENS : n_token;
+    const int n_prompt = a->stock && !gpu ? 4 : PROMPT;
     if (a->vt->seq_fork(a->e, -1, 0, &seq))
         exit(1);
     a->prefill[round] = n_prompt / feed(a, seq, 0, n_prompt);
@@ -83,12 +83,12 @@ static double median(double *x, int n)
     return x[n / 2];
 }
 
-static void open_arm(arm *a, const model_desc *m)
+static void open_arm(arm *a, const model_desc *m, bool gpu)
 {
     err_info err;
     engine_opts o = engine_opts_init();
     o.n_ctx = 512;
-    o.device = ENGINE_CPU;
+    o.device = gpu && a->vt == &emlx_engine ? ENGINE_GPU : ENGINE_CPU;
     o.stock = a->stock;
     if (a->vt->open(m, &o, &a->e, &err))
         die(a->name, &err);
@@ -105,21 +105,22 @@ int main(int argc, char **argv)
     double read[MAX_ROUND];
     const int n_token = argc > 2 ? atoi(argv[2]) : 32;
     const int n_round = argc > 3 ? atoi(argv[3]) : 5;
+    const bool gpu = argc > 4 && !strcmp(argv[4], "gpu");
     if (argc < 2 || n_token < 1 || n_round < 1 || n_round > MAX_ROUND) {
-        fprintf(stderr, "usage: engine_bench MODEL [TOKENS [ROUNDS]]\n");
+        fprintf(stderr, "usage: engine_bench MODEL [TOKENS [ROUNDS [cpu|gpu]]]\n");
         return 1;
     }
     if (gguf_open(argv[1], &file, &err) || gguf_load(file, NULL, &err) ||
         model_open(file, &m, &err))
         die(argv[1], &err);
     for (int i = 0; i < N_ARM; i++)
-        open_arm(&arms[i], m);
+        open_arm(&arms[i], m, gpu);
     for (int r = 0; r < n_round; r++) {
         bench_limits limits;
         bench_measure_limits(plat_n_cpu(), &limits);
         read[r] = limits.read_gbs;
         for (int i = 0; i < N_ARM; i++)
-            one_round(&arms[i], r, n_token);
+            one_round(&arms[i], r, n_token, gpu);
     }
     const double gbs = median(read, n_round);
     const double bytes = (double)model_get_info(m)->weight_bytes;
