@@ -406,30 +406,29 @@ static void put_specials(vocab *v)
         gguf_put_u32(&v->m->w, KEY("eot_token_id"), (uint32_t)eot);
 }
 
-/* Whether the post-processor puts a special token first (or last). */
-static bool puts_special(const importer *m, bool last, bool fallback)
+/* Whether a special token stands in front of a text (or behind it): by tokenizer_config.json, else
+ * by the template of the post-processor. Where neither says it, the key is left out, and what is
+ * usual for the kind of vocabulary holds. */
+static void put_special_switch(vocab *v, const char *key, const char *config_key, bool last)
 {
+    importer *m = v->m;
+    const json_value *said = json_get(m->tokenizer_config, config_key);
     const json_value *post = json_get(m->tokenizer, "post_processor");
-    const json_value *t = find_step(post, "processors", "TemplateProcessing");
-    const json_value *single = json_get(t, "single");
-    if (!post || post->kind == JSON_NULL)
-        return fallback;
-    if (!single || single->kind != JSON_ARRAY || !single->n)
-        return false;
-    return json_get(single->items[last ? single->n - 1 : 0], "SpecialToken") != NULL;
+    const json_value *single =
+        json_get(find_step(post, "processors", "TemplateProcessing"), "single");
+    if (said && said->kind == JSON_BOOL)
+        gguf_put_bool(&m->w, key, said->boolean);
+    else if (single && single->kind == JSON_ARRAY && single->n)
+        gguf_put_bool(&m->w, key,
+                      json_get(single->items[last ? single->n - 1 : 0], "SpecialToken") != NULL);
 }
 
 static void put_switches(vocab *v)
 {
-    importer *m = v->m;
-    const bool bos =
-        import_bool(m->tokenizer_config, "add_bos_token", puts_special(m, false, v->is_spm));
-    const bool eos =
-        import_bool(m->tokenizer_config, "add_eos_token", puts_special(m, true, false));
-    gguf_put_bool(&m->w, KEY("add_bos_token"), bos);
-    gguf_put_bool(&m->w, KEY("add_eos_token"), eos);
+    put_special_switch(v, KEY("add_bos_token"), "add_bos_token", false);
+    put_special_switch(v, KEY("add_eos_token"), "add_eos_token", true);
     if (v->is_spm)
-        gguf_put_bool(&m->w, KEY("add_space_prefix"), has_space_prefix(m));
+        gguf_put_bool(&v->m->w, KEY("add_space_prefix"), has_space_prefix(v->m));
 }
 
 /* The file of its own counts, then the text in tokenizer_config.json, or the default of a list. */
