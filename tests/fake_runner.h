@@ -9,6 +9,7 @@
  *     plan die|stop|garbage|silent|refuse|nofit|fd
  *     load die|stop|garbage|silent|refuse|nofit|twice|engine (REFUSE with ERR_ENGINE)|cannot
  *     auto mlx (the engine that it takes when none is asked for and none is to be avoided: "fake")
+ *     note word (what the engine does otherwise)
  *     alone 1 (no other engine could take the model)
  *     look die|stop (after it told which engine it looks at, before PLAN)
  *   each of the words plan, load and look also for one engine alone: mlx.load die
@@ -48,7 +49,7 @@ typedef struct fake_held {
 
 typedef struct fake_runner {
     wire *wire;
-    char plan[16], load[16], look[16], engine[16], choice[16], avoid[96];
+    char plan[16], load[16], look[16], engine[16], choice[16], note[16], avoid[96];
     long alone;
     long total, kv, available, n_ctx, load_ms, progress;
     long asked_n_ctx;
@@ -116,6 +117,8 @@ static inline void fake_script(fake_runner *r, int fd)
             (void)snprintf(r->look, sizeof r->look, "%s", v);
         else if (strcmp(k, "auto") == 0)
             (void)snprintf(r->choice, sizeof r->choice, "%s", v);
+        else if (strcmp(k, "note") == 0)
+            (void)snprintf(r->note, sizeof r->note, "%s", v);
         else if (strcmp(k, "alone") == 0)
             r->alone = atol(v);
         else if (strcmp(k, "total") == 0)
@@ -174,12 +177,13 @@ static inline void fake_figures(const fake_runner *r, char out[640])
                    "{\"weights\":%ld,\"kv\":%ld,\"scratch\":10,\"total\":%ld,\"available\":%ld,"
                    "\"n_ctx\":%ld,\"engine\":\"%s\",\"device\":\"cpu\",\"weights_in\":\"memory\","
                    "\"build\":\"%s 1\",\"engine_version\":\"%s 1\",\"why\":\"%s\",\"others\":[%s],"
-                   "\"exact\":true,\"forms\":[{\"role\":\"Q\"}],\"note\":\"a note\"}",
+                   "\"exact\":true,\"forms\":[{\"role\":\"Q\"}],\"note\":\"%s\"}",
                    r->total > rest ? r->total - rest : 0, r->kv, r->total, r->available, r->n_ctx,
                    r->engine, r->engine, r->engine, r->avoid[0] ? r->avoid : "fits best",
                    !has_other                         ? ""
                    : strcmp(r->engine, "native") == 0 ? "\"mlx\""
-                                                      : "\"native\"");
+                                                      : "\"native\"",
+                   r->note);
 }
 
 /* Which engine: the one that LOAD asks for, else that of the script, else native where that one is

@@ -57,7 +57,8 @@ typedef struct pool_opts {
     bool log_debug; /* lines of the level POOL_DEBUG are wanted */
     const char
         *data_dir; /* folder of cama.db, what is remembered; NULL: nothing outlives the pool */
-    bool strict;   /* no fallback: CAMA_ERR_ENGINE names engine and reason instead */
+    bool strict;   /* no fallback, and no engine that does otherwise than it should: CAMA_ERR_ENGINE
+                      names engine and reason instead */
 } pool_opts;
 
 cama_err pool_open(const pool_opts *o, pool **out, err_info *err);
@@ -89,7 +90,8 @@ typedef enum pool_event_type {
     POOL_TOKENS,  /* data is i32 ids */
     POOL_VECTOR,  /* data is f32 */
     POOL_WARNING, /* head: {"code","text",..}; `engine_fallback` has "from","to","reason" too and
-                     comes behind LOADED, for every job of a runner that stands in for another */
+                     comes behind LOADED, for every job of a runner that stands in for another; so
+                     does `engine_adapted`, where the engine has a note */
     POOL_DONE,    /* last: head as in docs/wire.md; of a job that only loads: {"reason":"load"} */
     POOL_FAIL     /* last: err */
 } pool_event_type;

@@ -28,24 +28,42 @@ static void tell_loaded(const pool_task *t)
     tell(t, &e);
 }
 
-/* For every job of a runner that stands in for another engine. */
-static void tell_fallback(const pool_task *t)
+#define MAX_FIELD 5 /* of a warning that is made here */
+
+static void warn(const pool_task *t, const char *const (*fields)[2], size_t n)
 {
-    static const char *const keys[] = {"code", "text", "from", "to", "reason"};
-    const pool_choice *c = &t->runner->choice;
-    if (!c->from[0])
-        return;
-    const char *const texts[] = {"engine_fallback", c->text, c->from, c->engine, c->reason};
-    json_value values[sizeof keys / sizeof *keys] = {0};
-    json_member members[sizeof keys / sizeof *keys] = {0};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        values[i] = (json_value){.kind = JSON_STRING, .text = texts[i], .n = strlen(texts[i])};
-        members[i] = (json_member){.key = keys[i], .n_key = strlen(keys[i]), .value = &values[i]};
+    json_value values[MAX_FIELD] = {0};
+    json_member members[MAX_FIELD] = {0};
+    for (size_t i = 0; i < n; i++) {
+        const char *text = fields[i][1];
+        values[i] = (json_value){.kind = JSON_STRING, .text = text, .n = strlen(text)};
+        members[i] =
+            (json_member){.key = fields[i][0], .n_key = strlen(fields[i][0]), .value = &values[i]};
     }
-    const json_value head = {
-        .kind = JSON_OBJECT, .n = sizeof keys / sizeof *keys, .members = members};
+    const json_value head = {.kind = JSON_OBJECT, .n = n, .members = members};
     const pool_event e = {.type = POOL_WARNING, .head = &head};
     tell(t, &e);
+}
+
+/* For every job of a runner that stands in for another engine, or whose engine does otherwise than
+ * it would. */
+static void tell_engine(const pool_task *t)
+{
+    const pool_choice *c = &t->runner->choice;
+    const json_value *note = json_get(t->runner->ready, "note");
+    if (c->from[0]) {
+        const char *const fields[MAX_FIELD][2] = {{"code", "engine_fallback"},
+                                                  {"text", c->text},
+                                                  {"from", c->from},
+                                                  {"to", c->engine},
+                                                  {"reason", c->reason}};
+        warn(t, fields, MAX_FIELD);
+    }
+    const bool is_told = t->n_run && !c->from[0]; /* by the try before on the same engine */
+    if (note && note->kind == JSON_STRING && note->n && !is_told) {
+        const char *const fields[][2] = {{"code", "engine_adapted"}, {"text", note->text}};
+        warn(t, fields, sizeof fields / sizeof *fields);
+    }
 }
 
 void pool_tell_end(const pool_task *t)
@@ -128,7 +146,7 @@ void pool_start_task(pool *p, pool_task *t)
 {
     pool_runner *r = t->runner;
     tell_loaded(t);
-    tell_fallback(t);
+    tell_engine(t);
     pool_lock(p);
     r->n_starting--;
     if (t->cancel_ns) {

@@ -210,6 +210,13 @@ static verdict on_ready(pool_runner *r, const wire_frame *f, err_info *err)
         r->refused = *err;
         return IT_IS_OVER;
     }
+    if (r->pool->o.strict && *wire_str(f, "note", "")) {
+        (void)err_set(&r->refused, CAMA_ERR_ENGINE,
+                      "engine %s does not run this model as it should (CAMA_ENGINE_STRICT): %s",
+                      r->engine, wire_str(f, "note", ""));
+        pool_runner_kill(r, NULL);
+        return IT_IS_OVER;
+    }
     pool_choice_note(r, false);
     if (r->state != RUNNER_LOADING) /* the pool changed its mind meanwhile */
         return GO_ON;

@@ -151,6 +151,22 @@ def test_strict_is_an_error(rig, name):
     assert rig.ask("native")[0] == 200
 
 
+def test_a_kernel_that_fails_its_self_test(rig):
+    """The engine does without it; who wants no such thing gets an error."""
+    rig.start(CAMA_MLX_SELFTEST="fail:all")
+    status, reply = rig.ask()
+    assert status == 200 and reply["engine"] == "mlx", reply
+    warning, = reply["warnings"]
+    assert warning["code"] == "engine_adapted" and "self-test" in warning["text"], warning
+    loaded, = rig.server.ps()
+    assert loaded["engine"] == "mlx" and loaded["note"] == warning["text"]
+    assert reply["response"] == rig.ask("native")[1]["response"]
+    rig.server.stop()
+    rig.start(CAMA_MLX_SELFTEST="fail:all", CAMA_ENGINE_STRICT="1")
+    status, reply = rig.ask()
+    assert status == 500 and "engine mlx does not run this model as it should (CAMA_ENGINE_STRICT): " in reply["error"], reply
+
+
 def test_one_more_try_is_enough(rig):
     rig.start("read kill 1 once")
     status, reply = rig.ask()
@@ -160,7 +176,7 @@ def test_one_more_try_is_enough(rig):
 
 
 def test_an_answer_that_was_begun_ends_with_the_reason(rig):
-    rig.start("read kill 4")
+    rig.start("read kill 25")
     lines = list(rig.server.stream("/api/generate", model="tiny", prompt="x", raw=True,
                                    options={**GREEDY, "num_predict": 50, "engine": "mlx"}))
     assert "killed by signal 9" in lines[-1].get("error", "") and len(lines) > 1, lines

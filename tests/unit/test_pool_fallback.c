@@ -82,7 +82,6 @@ static void test_a_job_that_kills_one_engine_runs_on_the_other(void **state)
     ps_has("\"fallback\":\"mlx failed on this model (killed by signal 9 (Killed), twice): native "
            "runs it\"");
     ps_has("\"exact\":true,\"forms\":[{\"role\":\"Q\"}]");
-    ps_has("\"note\":\"a note\"");
     has(remembered(), "\"failures\":[{\"engine\":\"mlx\",\"build\":\"mlx 1\",\"digest\":\"0123\","
                       "\"model\":\"a\",\"reason\":\"killed by signal 9 (Killed)\",\"time\":\"2");
     seen *next = ask(NULL, "{\"do\":\"echo\"}"); /* on a runner that stands in */
@@ -275,6 +274,39 @@ static void test_strict_is_an_error(void **state)
     }
 }
 
+/* A kernel that failed its self-test: the engine does without it, and says so. */
+static void test_an_engine_with_a_note(void **state)
+{
+    (void)state;
+    open_rig((pool_opts){.max_loaded = 0});
+    rig_model("a", "auto mlx mlx.note q4_k");
+    seen *s = ask(NULL, "{\"do\":\"echo\"}");
+    rig_done(s);
+    assert_string_equal(s->engine, "mlx");
+    assert_int_equal(s->n_warning, 1);
+    assert_int_equal(s->n_fallback, 0);
+    ps_has("\"note\":\"q4_k\"");
+    char once[128];
+    rig_path("once", once);
+    rig_model("once", "");
+    assert_int_equal(setenv("FAKE_ONCE", once, 1), 0);
+    unload();
+    s = ask(NULL, "{\"do\":\"once\"}"); /* the second try says nothing new */
+    rig_done(s);
+    assert_int_equal(s->n_loaded, 2);
+    assert_int_equal(s->n_warning, 1);
+    assert_int_equal(unsetenv("FAKE_ONCE"), 0);
+    rig_close();
+
+    open_rig((pool_opts){.strict = true});
+    rig_model("a", "auto mlx mlx.note q4_k");
+    s = ask(NULL, "{\"do\":\"echo\"}");
+    rig_failed(s, CAMA_ERR_ENGINE,
+               "engine mlx does not run this model as it should (CAMA_ENGINE_STRICT): q4_k");
+    assert_int_equal(s->n_loaded, 0);
+    rig_close();
+}
+
 static void test_both_fail(void **state)
 {
     (void)state;
@@ -408,6 +440,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_an_engine_that_says_it_failed),
         cmocka_unit_test(test_an_engine_that_was_asked_for),
         cmocka_unit_test(test_strict_is_an_error),
+        cmocka_unit_test(test_an_engine_with_a_note),
         cmocka_unit_test(test_both_fail),
         cmocka_unit_test(test_where_there_is_no_other_all_is_as_ever),
         cmocka_unit_test(test_an_idle_death_is_nobodys_fault),
