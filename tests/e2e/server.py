@@ -81,6 +81,8 @@ class Server:
     def environment(self):
         env = {k: v for k, v in os.environ.items() if not k.startswith(("OLLAMA_", "CAMA_"))}
         env.update(OLLAMA_HOST=self.host, OLLAMA_MODELS=os.path.join(self.root, "models"), HOME=self.root)
+        if os.environ.get("CAMA_E2E_ENGINE"):  # ./dev test runs the whole API on each engine
+            env["CAMA_ENGINE"] = os.environ["CAMA_E2E_ENGINE"]
         env.update(self.env)
         return env
 

@@ -188,9 +188,9 @@ def test_ps_and_stop(box):
     box("stop", "det")
     assert box("run", "det", "Hi", "--keepalive", "1h").returncode == 0
     header, *rows = box("ps").out.splitlines()
-    assert header.split() == ["NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL", "ENGINE"]
+    assert header.split() == ["NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL", "ENGINE", "DEVICE"]
     assert len(rows) == 1
-    assert re.fullmatch(r"\S+ {4}[0-9a-f]{12}    \d+ MB    100% CPU     4096       59 minutes from now    native {4}",
+    assert re.fullmatch(r"\S+ {4}[0-9a-f]{12}    \d+ MB    100% CPU     4096       59 minutes from now    \w+ {4}.*\S {4}",
                         rows[0]), rows
     assert box("run", "det", "Hi", "--keepalive", "-1s").returncode == 0
     assert " Forever " in box("ps").out.splitlines()[1]

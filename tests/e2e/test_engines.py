@@ -30,7 +30,7 @@ needs_mlx = pytest.mark.skipif(not mlx_plugin(), reason="mlx: no libcama_mlx bes
 def server(cama_bin, model, tmp_path_factory):
     """Without MLX, wherever it may lie: what native does has to hold alone."""
     from server import Server  # pylint: disable=import-outside-toplevel
-    s = Server(cama_bin, str(tmp_path_factory.mktemp("engines")), CAMA_MLX_PLUGIN="none").start()
+    s = Server(cama_bin, str(tmp_path_factory.mktemp("engines")), CAMA_MLX_PLUGIN="none", CAMA_ENGINE="auto").start()
     s.add_model(model)
     s.add_model(model, "native:v1", parameters={"engine": "native", "device": "cpu"})
     yield s
@@ -42,7 +42,7 @@ def both(cama_bin, model, tmp_path_factory):
     """With MLX beside the program."""
     from gguf_copy import with_metadata  # pylint: disable=import-outside-toplevel
     from server import Server  # pylint: disable=import-outside-toplevel
-    s = Server(cama_bin, str(tmp_path_factory.mktemp("both")), CAMA_MLX_PLUGIN=mlx_plugin() or "none").start()
+    s = Server(cama_bin, str(tmp_path_factory.mktemp("both")), CAMA_MLX_PLUGIN=mlx_plugin() or "none", CAMA_ENGINE="auto").start()
     s.add_model(model)
     with open(model, "rb") as f:
         s.add_data(with_metadata(f.read(), {"ARCH.pooling_type": 1}), EMBED)
@@ -248,7 +248,7 @@ def test_an_engine_that_is_not_there_is_never_silent(server):
 
 
 def test_strict_is_an_error(make_server, model):
-    s = make_server(CAMA_MLX_PLUGIN="none", CAMA_ENGINE_STRICT="1")
+    s = make_server(CAMA_MLX_PLUGIN="none", CAMA_ENGINE_STRICT="1", CAMA_ENGINE="auto")
     s.add_model(model)
     status, reply = s.request("POST", "/api/generate", {"model": MODEL, "prompt": "x", "options": {"engine": "mlx"}})
     assert status >= 400 and "mlx" in reply["error"], reply
