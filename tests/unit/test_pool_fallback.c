@@ -370,6 +370,38 @@ static void test_a_canceled_job_is_not_run_again(void **state)
     rig_close();
 }
 
+/* Killers, talkers and those who leave, all at once: each hears one end, and the model works on. */
+static void test_a_crowd_while_engines_die(void **state)
+{
+    (void)state;
+    enum { N_ROUND = 6, N_JOB = 40 };
+    open_rig((pool_opts){.max_loaded = 2});
+    rig_model("a", "auto mlx");
+    for (int round = 0; round < N_ROUND; round++) {
+        seen *s[N_JOB];
+        for (int i = 0; i < N_JOB; i++) {
+            s[i] = ask(NULL, i % 9 == 4   ? "{\"do\":\"echo\",\"mlx\":\"die\"}"
+                             : i % 9 == 7 ? "{\"do\":\"echo\",\"n\":50}"
+                                          : "{\"do\":\"echo\"}");
+            if (i % 5 == 3)
+                pool_cancel(rig.pool, s[i]->id);
+            if (i % 16 == 8) {
+                size_t n = 0;
+                assert_int_equal(pool_engines_reset(rig.pool, NULL, &n, NULL), CAMA_OK);
+            }
+        }
+        for (int i = 0; i < N_JOB; i++) {
+            rig_end(s[i]);
+            if (s[i]->failed)
+                assert_true(s[i]->err.code == CAMA_ERR_CANCELED ||
+                            s[i]->err.code == CAMA_ERR_RUNNER);
+        }
+        (void)pool_unload(rig.pool, "a");
+        rig_wait_list("\"key\"", false);
+    }
+    rig_close();
+}
+
 static void test_which_engines_there_are(void **state)
 {
     (void)state;
@@ -445,6 +477,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_where_there_is_no_other_all_is_as_ever),
         cmocka_unit_test(test_an_idle_death_is_nobodys_fault),
         cmocka_unit_test(test_a_canceled_job_is_not_run_again),
+        cmocka_unit_test(test_a_crowd_while_engines_die),
         cmocka_unit_test(test_which_engines_there_are),
         cmocka_unit_test(test_closing_while_engines_are_asked_for),
     };
