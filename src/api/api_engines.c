@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#define WAIT_MS 2000 /* for a process that asks the engines; a worker is held so long */
+#define WAIT_MS 1000 /* for a process that asks the engines; a worker is held so long */
 
 enum { MODEL };
 static const api_field fields[] = {[MODEL] = {"model", API_STRING, NULL}};

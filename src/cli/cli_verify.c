@@ -105,7 +105,8 @@ static void write_engines(const json_value *report, buf *out)
 /* One type of tensors: how each engine holds them. */
 typedef struct type_row {
     const char *type;
-    uint64_t n_tensor, bytes; /* as the first engine has them */
+    uint64_t n_tensor; /* as the first engine has them */
+    uint64_t bytes[2];
     buf forms[2];
 } type_row;
 
@@ -116,10 +117,9 @@ static void add_form(type_row *r, size_t i, const json_value *form)
     char text[96];
     (void)snprintf(text, sizeof text, "%.64s, %s", json_text(form, "form"),
                    json_true(form, "exact") ? "exact" : "NOT EXACT");
-    if (i == 0) {
+    r->bytes[i] += (uint64_t)json_whole(form, "bytes");
+    if (i == 0)
         r->n_tensor += (uint64_t)json_whole(form, "n");
-        r->bytes += (uint64_t)json_whole(form, "bytes");
-    }
     if (r->forms[i].data && strstr(r->forms[i].data, text))
         return;
     (void)buf_printf(&r->forms[i], "%s%s", r->forms[i].n ? "; " : "", text);
@@ -148,6 +148,18 @@ static size_t gather_types(const json_value *report, type_row rows[MAX_TYPE])
     return n;
 }
 
+/* The second one's bytes are told where they are others. */
+static const char *second_cell(type_row *r)
+{
+    char bytes[32];
+    if (!r->forms[1].n)
+        return "-";
+    cli_format_bytes(r->bytes[1], bytes, sizeof bytes);
+    if (r->bytes[1] != r->bytes[0])
+        (void)buf_printf(&r->forms[1], " (%s)", bytes);
+    return r->forms[1].data;
+}
+
 static void write_types(const json_value *report, arena *a, buf *out)
 {
     type_row rows[MAX_TYPE];
@@ -161,11 +173,11 @@ static void write_types(const json_value *report, arena *a, buf *out)
         char n_tensor[24];
         char bytes[32];
         (void)snprintf(n_tensor, sizeof n_tensor, "%llu", (unsigned long long)rows[i].n_tensor);
-        cli_format_bytes(rows[i].bytes, bytes, sizeof bytes);
+        cli_format_bytes(rows[i].bytes[0], bytes, sizeof bytes);
         grid_row(&g,
                  (const char *const[]){rows[i].type, n_tensor, bytes,
                                        rows[i].forms[0].n ? rows[i].forms[0].data : "-",
-                                       rows[i].forms[1].n ? rows[i].forms[1].data : "-"},
+                                       second_cell(&rows[i])},
                  5);
         buf_done(&rows[i].forms[0]);
         buf_done(&rows[i].forms[1]);

@@ -118,6 +118,14 @@ def test_tiny_models_are_equal(verify):
 
 
 @needs_mlx
+def test_mlx_s_own_operations_are_equal(verify, model):
+    """What a GPU computes with, on this CPU: MLX's forms of the weights and nothing of ours."""
+    p = verify(model, "--tokens", 4, "--prompt", "One, two, three, four,", CAMA_MLX_STOCK="1")
+    assert p.returncode == 0 and "stock operations" in p.stdout, p.stdout + p.stderr
+    assert re.search(r"^Q4_1 +210 .*file blocks, exact +affine 4-bit .*, exact \([\d.]+ MiB\)", p.stdout, re.M), p.stdout
+
+
+@needs_mlx
 def test_mlx_vectors(verify, model, tmp_path):
     path = tmp_path / "e.gguf"
     with open(model, "rb") as f:

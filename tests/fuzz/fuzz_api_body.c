@@ -146,12 +146,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct {
         const api_struct *s;
-        api_fn fn; /* NULL: it would write into the store */
+        api_fn fn; /* NULL: it would write into the store, or ask a pool */
     } kinds[] = {{&api_generate_request, api_generate}, {&api_chat_request_fields, api_chat},
                  {&api_embed_request, api_embed},       {&api_embeddings_request, api_embeddings},
                  {&api_show_request, api_show},         {&api_create_request, NULL},
                  {&api_copy_request, api_copy},         {&api_delete_request, api_delete},
-                 {&api_v1_chat_request, api_v1_chat}};
+                 {&api_v1_chat_request, api_v1_chat},   {&api_engines_request, NULL}};
     if (size < 1)
         return 0;
     open_store();
