@@ -35,7 +35,7 @@ static void on_load(runner *r, const wire_frame *f)
         runner_die(&err);
     }
     runner_lock(r);
-    const bool late = r->load_head != NULL;
+    const bool late = r->load_head != NULL || r->import; /* it is this thread's until then */
     if (!late) {
         memcpy(r->fds, f->fds, f->n_fd * sizeof *f->fds);
         r->n_fd = f->n_fd;
