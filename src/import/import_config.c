@@ -109,7 +109,7 @@ static void read_sizes(importer *m)
     m->dims[IMPORT_EMBD] = want(m, "hidden_size", IMPORT_MAX_SIZE);
     m->dims[IMPORT_FF] = want(m, "intermediate_size", IMPORT_MAX_SIZE);
     m->dims[IMPORT_VOCAB] = want(m, "vocab_size", IMPORT_MAX_SIZE);
-    if (m->err.code)
+    if (m->err.code || m->n_head == 0) /* which is an error, too */
         return;
     const uint64_t head = import_u64(m, c, "head_dim", 65536, m->dims[IMPORT_EMBD] / m->n_head);
     if (head < 2 || head % 2 || m->n_head_kv == 0 || m->n_head % m->n_head_kv)

@@ -327,7 +327,7 @@ cama_err import_read_rows(importer *m, const import_tensor *t, uint64_t row, uin
         return CAMA_OK;
     }
     const safet_tensor *const from[3] = {t->codes, t->scales, t->biases};
-    const uint8_t *parts[3] = {NULL, NULL, NULL};
+    const uint8_t *parts[3] = {scratch, scratch, scratch}; /* of those that are there */
     size_t bytes[3];
     uint8_t *at = scratch;
     source_bytes(t, bytes);
