@@ -80,8 +80,9 @@ static void describe(pool_choice *c, cause why, const char *other)
                        c->from, c->reason, other);
 }
 
-static void stand_in(pool_runner *r, cause why, const char *other, const char *how)
+static void stand_in(pool_runner *r, cause why, const char *how, const err_info *first)
 {
+    const char *other = other_engine(r->engine);
     pool_choice *c = &r->slot->choice;
     *c = (pool_choice){.n_fail = 0};
     (void)snprintf(c->engine, sizeof c->engine, "%s", other);
@@ -91,6 +92,7 @@ static void stand_in(pool_runner *r, cause why, const char *other, const char *h
     /* A refusal of one that was never opened says nothing of the next time. */
     c->is_to_note = why == ENGINE_FAILED || (why == ENGINE_REFUSED && r->build[0]);
     c->was_loaded = r->ready_ns != 0;
+    c->first = *first;
     describe(c, why, other);
     pool_log(r->pool, POOL_WARN_LEVEL, "%s: %s", r->source->model.name, c->text);
 }
@@ -114,9 +116,11 @@ pool_fate pool_choice_ended(pool_runner *r, bool died, err_info *reason)
 {
     pool *p = r->pool;
     pool_choice *c = &r->slot->choice;
-    const char *other = other_engine(r->engine);
     const cause why = cause_of(r, died, reason);
-    if (!other || why == NOT_THE_ENGINE || p->is_draining || (died && !r->may_fall_back))
+    if (r->choice.from[0] && why == ENGINE_REFUSED) /* it was no other one: all is as without it */
+        *reason = r->choice.first;
+    if (!other_engine(r->engine) || why == NOT_THE_ENGINE || p->is_draining ||
+        (died && !r->may_fall_back))
         return FATE_OVER;
     if (r->choice.from[0]) { /* both have failed: it may be the model */
         *c = (pool_choice){.n_fail = 0};
@@ -128,8 +132,10 @@ pool_fate pool_choice_ended(pool_runner *r, bool died, err_info *reason)
                  r->source->model.name, r->engine, how);
         return FATE_AGAIN;
     }
+    if (p->o.strict && reason->code == CAMA_ERR_NO_FIT)
+        return FATE_OVER; /* has a type and figures of its own */
     if (!p->o.strict) {
-        stand_in(r, why, other, how);
+        stand_in(r, why, how, reason);
         return FATE_AGAIN;
     }
     err_info strict;

@@ -215,7 +215,8 @@ static void talk(import_job *j, err_info *err)
         (void)err_set(err, CAMA_ERR_NOMEM, "pool: no thread to watch an import with");
         return;
     }
-    if (!send_all(j, err))
+    const cama_err e = send_all(j, err);
+    if (!e || e == CAMA_ERR_CANCELED) /* it has gone already: what it said is still there */
         read_frames(j, err);
     stop_watching(j, watcher);
     if (j->killed.code)

@@ -131,6 +131,7 @@ typedef struct pool_choice {
     char reason[POOL_WHY_BYTES];    /* how that one failed */
     char text[POOL_TELL_BYTES];     /* the same in a sentence: of the warning */
     bool is_to_note;                /* in hist, as soon as the other engine did better */
+    err_info first;                 /* what jobs would have been told of that failure */
     bool was_loaded;                /* it failed in a job */
     char failed[POOL_ENGINE_BYTES]; /* the engine that failed last; n_fail times in a row */
     uint32_t n_fail;

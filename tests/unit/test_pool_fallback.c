@@ -270,6 +270,9 @@ static void test_strict_is_an_error(void **state)
         rig_model("a", "auto mlx mlx.load cannot");
         s = ask(named[i], "{\"do\":\"echo\"}");
         rig_failed(s, CAMA_ERR_ENGINE, "no such op");
+        rig_model("a", "auto mlx mlx.load nofit");
+        s = ask(named[i], "{\"do\":\"echo\"}");
+        rig_failed(s, CAMA_ERR_NO_FIT, "9 of 8");
         rig_close();
     }
 }
@@ -324,6 +327,13 @@ static void test_both_fail(void **state)
     s = ask(NULL, "{\"do\":\"echo\"}");
     rig_failed(s, CAMA_ERR_UNSUPPORTED, "no such op");
     has(remembered(), "\"failures\":[]"); /* nobody could: it is the model */
+    rig_close();
+
+    open_rig((pool_opts){.max_loaded = 0}); /* the other one is none: as if there were no other */
+    rig_model("a", "mlx.plan cannot");
+    s = ask("native", "{\"do\":\"die\"}");
+    rig_failed(s, CAMA_ERR_RUNNER, "killed by signal 9 (Killed)");
+    assert_int_equal(s->n_loaded, 2);
     rig_close();
 }
 
