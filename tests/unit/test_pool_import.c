@@ -55,6 +55,8 @@ static int runner_main(void)
 {
     const char *how = getenv("IMPORT_DO");
     wire *w = NULL;
+    if (!strcmp(how, "never")) /* gone before anything is sent to it */
+        _exit(5);
     if (wire_open(WIRE_RUNNER_FD, &(wire_opts){.side = WIRE_RUNNER}, &w, NULL))
         return 9;
     if (!strcmp(how, "version")) {
@@ -160,6 +162,7 @@ static void every_end(void **state)
         {"garbage", CAMA_ERR_RUNNER, "a frame begins with bytes"},
         {"die", CAMA_ERR_RUNNER, "ended: killed by signal 9"},
         {"leave", CAMA_ERR_RUNNER, "ended: exited with status 4"},
+        {"never", CAMA_ERR_RUNNER, "ended: exited with status 5"},
     };
     pool *p = open_pool(0);
     char out[N_FILE + 1];
