@@ -412,6 +412,20 @@ static cama_err extend_pages(engine *e, size_t g, const engine_run *r)
     return CAMA_OK;
 }
 
+/* Pages behind what the sequences have go back: the step that they were for is not computed. */
+static void drop_new_pages(engine *e)
+{
+    for (size_t g = 0; g < e->plan->n_group; g++)
+        for (size_t i = 0; i < e->step.n_run && has_pages(e, g); i++) {
+            const engine_run *r = &e->step.run[i];
+            emlx_seq *s = &e->seq[r->seq];
+            for (size_t p = n_page_of(s->n_token); p < n_page_of(s->n_token + (int32_t)r->n); p++) {
+                drop_page(e, g, s->page[g][p]);
+                s->page[g][p] = NULL;
+            }
+        }
+}
+
 static cama_err no_room(const engine *e, uint64_t need, err_info *err)
 {
     return err_set(err, CAMA_ERR_LIMIT, "mlx: KV of %llu tokens is full, %llu more are needed",
@@ -429,8 +443,10 @@ static cama_err extend_kernels(engine *e, err_info *err)
     }
     for (size_t g = 0; g < e->plan->n_group; g++)
         for (size_t i = 0; i < e->step.n_run && has_pages(e, g); i++)
-            if (extend_pages(e, g, &e->step.run[i]))
+            if (extend_pages(e, g, &e->step.run[i])) {
+                drop_new_pages(e);
                 return err_set(err, CAMA_ERR_NOMEM, "mlx: no memory for a page of KV");
+            }
     return CAMA_OK;
 }
 
