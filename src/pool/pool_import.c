@@ -159,7 +159,8 @@ static void read_frames(import_job *j, err_info *err)
     for (;;) {
         wire_frame f;
         if (wire_recv(j->wire, &f, err)) {
-            err->code = CAMA_ERR_RUNNER; /* before its end was told: how is added by the caller */
+            if (err->code != CAMA_ERR_NOMEM)
+                err->code = CAMA_ERR_RUNNER; /* before its end was told: the caller adds how */
             return;
         }
         if (on_frame(j, &f, err))
