@@ -201,6 +201,10 @@ void api_warn_strangers(api_warnings *warn, const json_value *object, const char
             api_warn(warn, "option_ignored", "%s \"%.80s\" has no effect any more", whose, m->key);
         else if (!row)
             api_warn(warn, "option_unknown", "%s \"%.80s\" is not known", whose, m->key);
+        else if (row->type == OPTION_WORD && fits(row, m->value) &&
+                 !option_is_word(row, m->value->text, m->value->n)) /* a model may be made so */
+            api_warn(warn, "option_unknown", "%s \"%s\" is \"%.40s\", must be one of %s", whose,
+                     row->name, m->value->text, option_words(row));
         else if (fits(row, m->value) && is_idle(row, m->value))
             api_warn(warn, "option_ignored", "%s \"%s\" has no effect on this engine", whose,
                      row->name);

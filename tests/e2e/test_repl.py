@@ -152,6 +152,17 @@ def test_parameters(repl):
     leave(repl)
 
 
+def test_another_engine_opens_the_model_anew(repl):
+    assert "Set parameter 'engine' to 'native'" in repl.ask("/set parameter engine native")
+    assert "(asked for)" in repl.ask("/show info")
+    assert "auto|native|mlx" in repl.ask("/set parameter engine steam")
+    text = repl.ask("/set parameter device gpu")  # native has none: back to what worked
+    assert "native" in text and "CPU" in text
+    assert "engine                         native" in repl.ask("/show parameters")
+    assert "(asked for)" in repl.ask("/show info")
+    leave(repl)
+
+
 def test_a_system_message(repl):
     assert "Set system message" in repl.ask("/set system You only speak of cheese.")
     assert "You only speak of cheese." in repl.ask("/show system")

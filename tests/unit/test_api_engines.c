@@ -108,6 +108,24 @@ static void test_names_that_there_are_not(void **state)
     assert_int_equal(rig.status, 200);
 }
 
+/* Ollama's create takes any parameter, and so do we: it is said at once, and again when it is used.
+ */
+static void test_a_model_made_with_a_word_that_is_none(void **state)
+{
+    (void)state;
+    rig_call(
+        "POST", "/api/create",
+        "{\"model\":\"odd\",\"from\":\"m\",\"stream\":false,\"parameters\":{\"engine\":\"coal\"}}");
+    assert_int_equal(rig.status, 200);
+    rig_has("PARAMETER \\\"engine\\\" is \\\"coal\\\", must be one of auto, native, mlx");
+    ask("odd", "");
+    assert_int_equal(rig.status, 400);
+    rig_call(
+        "POST", "/api/create",
+        "{\"model\":\"even\",\"from\":\"m\",\"stream\":false,\"parameters\":{\"engine\":\"mlx\"}}");
+    assert_null(strstr(rig.body, "must be one of"));
+}
+
 /* Equal keys share a runner: what was asked for is part of it, auto is what nobody says. */
 static void test_keys(void **state)
 {
@@ -274,6 +292,7 @@ int main(void)
         cmocka_unit_test(test_request_then_model_then_server_then_nobody),
         cmocka_unit_test(test_every_dialect_passes_it_on),
         cmocka_unit_test(test_names_that_there_are_not),
+        cmocka_unit_test(test_a_model_made_with_a_word_that_is_none),
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_the_last_record_names_engine_and_reason),
         cmocka_unit_test(test_a_second_loaded_replaces_the_first),
