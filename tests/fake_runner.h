@@ -22,6 +22,7 @@
  *     spill     more text than any credit allows
  *     fail      FAIL with ERR_CONTEXT                             flood "n" bytes, as credit comes
  *     once      die if there is a file FAKE_ONCE, which is then gone; else echo
+ *     talkdie   a TEXT, then die
  *     warndie   a WARN, then die                                  broken FAIL with ERR_ENGINE
  *     report    a TEXT: "threads T spin S budgets B credits C cancels K pings P n_ctx X"
  *   {"mlx": ...} instead: on that engine.
@@ -359,6 +360,10 @@ static inline void fake_job(fake_runner *r, const wire_frame *f)
     } else if (strcmp(what, "warn") == 0) {
         fake_send(r, WIRE_WARN, f->job, "{\"code\":\"odd\",\"text\":\"odd\"}", NULL, 0);
         fake_echo(r, f);
+    } else if (strcmp(what, "talkdie") == 0) {
+        fake_send(r, WIRE_TEXT, f->job, NULL, "I think", 7);
+        (void)wire_flush(r->wire, 10000);
+        (void)raise(SIGKILL);
     } else if (strcmp(what, "broken") == 0) {
         fake_send(r, WIRE_FAIL, f->job, "{\"code\":\"ERR_ENGINE\",\"text\":\"NaN everywhere\"}",
                   NULL, 0);

@@ -36,7 +36,7 @@ typedef struct seen {
     char reason[32];
     uint64_t load_ns, queue_ns, end_ns;
     int64_t n_prompt; /* of a FAIL's head */
-    bool gives_credit;
+    bool gives_credit, collects;
     size_t inside; /* calls at this moment: never 2 */
     int n_warning, n_fallback;
     char fallback[256]; /* the text of engine_fallback */
@@ -102,6 +102,11 @@ static inline void rig_note(seen *s, const pool_event *e)
     s->n_late += s->n_end > 0;
     s->n_late += e->head == NULL || e->head->kind != JSON_OBJECT;
     if (e->type == POOL_LOADED) {
+        if (s->collects && s->n_loaded) {
+            s->n_text = 0;
+            s->n_bytes = 0;
+            memset(s->text, 0, sizeof s->text);
+        }
         s->n_late += s->n_text > 0;
         s->n_loaded++;
         s->load_ns = e->load_ns;
@@ -219,7 +224,7 @@ typedef struct rig_job {
     const char *key, *head;
     int64_t keep_ns;
     uint32_t n_ctx;
-    bool gives_credit;
+    bool gives_credit, collects;
     const char *engine, *device;
 } rig_job;
 
@@ -241,10 +246,12 @@ static inline seen *rig_try(const rig_job *j, err_info *err)
     assert_true(rig.n_seen < RIG_MAX_SEEN);
     seen *s = &rig.seen[rig.n_seen++];
     s->gives_credit = j->gives_credit;
+    s->collects = j->collects;
     (void)pthread_mutex_unlock(&rig.lock);
     const pool_job job = {.model = &m,
                           .head = j->head,
                           .n_head = j->head ? strlen(j->head) : 0,
+                          .collects = j->collects,
                           .n_ctx = j->n_ctx,
                           .keep_alive_ns = j->keep_ns,
                           .sink = {s, rig_event}};

@@ -175,8 +175,20 @@ static void begin(api_answer *a)
     api_begin(a->call, 200, a->dialect->stream_type, &marks);
 }
 
+/* What was kept of a run that another engine repeats. */
+static void forget_text(api_answer *a)
+{
+    buf_clear(&a->text);
+    buf_clear(&a->think);
+    buf_clear(&a->calls);
+    buf_clear(&a->logprobs);
+    a->called = false;
+}
+
 static void on_loaded(api_answer *a, const pool_event *e)
 {
+    if (a->loaded)
+        forget_text(a);
     a->loaded = true;
     a->load_ns = clock_now_ns() - a->call->start_ns;
     api_take_engine(a, e->head);
@@ -390,6 +402,7 @@ void api_answer_run(api_answer *a, const api_model *m, buf *head, const int32_t 
                           .n_head = head ? head->n : 0,
                           .data = ids,
                           .n_data = n_id * sizeof *ids,
+                          .collects = !a->stream || a->render_only,
                           .n_ctx = n_ctx,
                           .keep_alive_ns = keep_ns,
                           .sink = {.user = a, .event = on_event}};

@@ -158,11 +158,24 @@ static void fail(embed *e, const err_info *err)
         api_fail(e->call, cama_err_status(err->code), "%s", err->text);
 }
 
+/* Of a run that another engine repeats: vectors of two engines are not mixed. */
+static void forget_vectors(embed *e)
+{
+    for (size_t i = 0; i < e->n_input; i++) {
+        free(e->vectors[i]);
+        e->vectors[i] = NULL;
+    }
+    e->n_bytes = 0;
+    e->n_token = 0;
+}
+
 static void on_event(void *user, const pool_event *ev)
 {
     embed *e = user;
     switch (ev->type) {
     case POOL_LOADED:
+        if (e->loaded)
+            forget_vectors(e);
         e->loaded = true;
         e->load_ns = clock_now_ns() - e->call->start_ns;
         api_take_engine(e->notes, ev->head);
@@ -265,6 +278,7 @@ static void submit(embed *e, const embed_request *q, const api_model *m, buf *he
     const pool_job job = {.model = &pm,
                           .head = load_only ? NULL : head->data,
                           .n_head = load_only ? 0 : head->n,
+                          .collects = true,
                           .n_ctx = n_ctx,
                           .keep_alive_ns = api_keep_ns(q->keep_alive),
                           .sink = {.user = e, .event = on_event}};

@@ -82,8 +82,8 @@ typedef struct pool_model {
 
 typedef enum pool_event_type {
     POOL_LOADED, /* before the job begins: head is the runner's READY, load_ns its cost. It comes
-                    again when the runner died before it sent anything and another one has the job:
-                    forget what the first one said */
+                    again when the runner died before a part of the answer was told (or the sink
+                    collects) and another one has the job: forget what the first one said */
     POOL_TEXT,   /* data is UTF-8; head may hold logprobs */
     POOL_THINK,
     POOL_CALLS,
@@ -120,6 +120,8 @@ typedef struct pool_job {
     size_t n_head;
     const void *data;
     size_t n_data;
+    bool collects;         /* the sink shows nothing before DONE: the job may run again even after
+                              parts of its answer were told, which LOADED then takes back */
     uint32_t n_ctx;        /* 0: pool_opts.n_ctx */
     int64_t keep_alive_ns; /* from the end of the job; POOL_KEEP_DEFAULT, POOL_KEEP_FOREVER, >= 0 */
     pool_sink sink;

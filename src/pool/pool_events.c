@@ -270,7 +270,7 @@ static pool_task *find_task(pool_runner *r, const wire_frame *f, err_info *err)
         return NULL;
     }
     t->has_begun = true;
-    if (f->type != WIRE_WARN && f->type != WIRE_FAIL && !t->has_told) {
+    if (f->type != WIRE_WARN && f->type != WIRE_FAIL && !t->has_told && !t->collects) {
         t->has_told = true;
         if (t->is_sent) /* else whoever sends it sees to that */
             pool_task_release(p, t);

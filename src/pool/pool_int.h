@@ -84,7 +84,7 @@ typedef struct pool_task {
     char *head; /* freed when it is sent and cannot run again; [lock] in RUNNING */
     void *data;
     size_t n_head, n_data;
-    bool only_load;
+    bool only_load, collects;
     uint32_t n_ctx;
     int64_t keep_ns;
     uint64_t submit_ns;

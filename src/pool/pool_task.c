@@ -43,6 +43,7 @@ cama_err pool_task_new(const pool *p, const pool_job *job, pool_task **out, err_
     t->submit_ns = clock_now_ns();
     t->may_send = WIRE_CREDIT_BYTES;
     t->only_load = !job->head;
+    t->collects = job->collects;
     if (!t->only_load) {
         t->n_head = job->n_head;
         t->n_data = job->n_data;

@@ -158,6 +158,31 @@ static void test_only_silent_jobs_run_again(void **state)
     rig_close();
 }
 
+/* Nobody has seen what it said: it is taken back. */
+static void test_who_collects_runs_again_after_text(void **state)
+{
+    (void)state;
+    open_rig((pool_opts){.max_loaded = 0});
+    rig_model("a", "auto mlx");
+    seen *s = rig_try(&(rig_job){.key = "a",
+                                 .head = "{\"do\":\"echo\",\"mlx\":\"talkdie\"}",
+                                 .keep_ns = POOL_KEEP_DEFAULT,
+                                 .collects = true},
+                      NULL);
+    assert_non_null(s);
+    fell_back(s, died_twice);
+    seen *t = ask("mlx", "{\"do\":\"echo\",\"mlx\":\"talkdie\"}"); /* on native by now */
+    rig_done(t);
+    rig_close();
+
+    open_rig((pool_opts){.max_loaded = 0});
+    rig_model("a", "auto mlx");
+    s = ask(NULL, "{\"do\":\"echo\",\"mlx\":\"talkdie\"}");
+    rig_failed(s, CAMA_ERR_RUNNER, "killed by signal 9");
+    assert_string_equal(s->text, "I think");
+    rig_close();
+}
+
 static void test_warnings_are_told_once(void **state)
 {
     (void)state;
@@ -476,6 +501,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_it_is_remembered_until_it_is_reset),
         cmocka_unit_test(test_one_more_try_is_enough),
         cmocka_unit_test(test_only_silent_jobs_run_again),
+        cmocka_unit_test(test_who_collects_runs_again_after_text),
         cmocka_unit_test(test_warnings_are_told_once),
         cmocka_unit_test(test_how_an_engine_fails_to_load),
         cmocka_unit_test(test_a_stopped_one_is_no_other),
