@@ -63,6 +63,6 @@ void engine_rope_row(const plan_rope *p, const int32_t pos[4], float *cos_out, f
 
 /* The k best of x [n], best first (ties: lower id; NaN is none); gives how many there are.
  * O(n + k log k) mostly. */
-size_t engine_choose_best(const float *x, size_t n, size_t k, engine_cand *out);
+size_t engine_choose_best(const float *x, size_t n, size_t k, engine_cand *heap);
 
 #endif

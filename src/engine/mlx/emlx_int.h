@@ -16,6 +16,7 @@
 #define ENGINE_MLX_EMLX_INT_H
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/workers.h"
 #include "engine/mlx/emlx_forms.h"
 #include "engine/mlx/emlx_gpu.h"
@@ -37,6 +38,11 @@
 const mb_api *emlx_plugin(char *why, size_t n);
 /* Whether there is a file to open, without opening it. */
 bool emlx_plugin_found(char *why, size_t n);
+
+/* emlx_about.c, as engine_vt has them. */
+int emlx_probe(const model_desc *m, err_info *why);
+void emlx_about(engine_about *out);
+cama_err emlx_selftest_all(engine_device d, buf *out, err_info *err);
 
 /* ---- weights ---- */
 
