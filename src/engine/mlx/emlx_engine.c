@@ -267,6 +267,20 @@ static cama_err take_outputs(engine *e, err_info *err)
     return e->mask_tmp ? CAMA_OK : err_set(err, CAMA_ERR_NOMEM, "mlx: no memory for a mask");
 }
 
+/* MLX is told what was planned: past that it waits for the device instead of taking more, keeps no
+ * more freed memory than a step needs, and holds the weights and the KV resident where a system
+ * would page them out (Metal). */
+static void limit_memory(engine *e)
+{
+    const uint64_t resident = e->bytes.weights + e->bytes.kv;
+    const uint64_t wired = resident < e->info.limit_bytes ? resident : e->info.limit_bytes;
+    const bool can_wire = !strcmp(e->info.backend, "metal");
+    e->b->memory_limits(e->m, e->bytes.total, e->bytes.scratch, can_wire ? wired : 0);
+    if (e->b->error(e->m)) /* limits are a help: without them the plan still holds */
+        (void)snprintf(e->note, sizeof e->note, "no limits of memory: %.200s", e->b->error(e->m));
+    e->b->clear(e->m);
+}
+
 static cama_err emlx_open(const model_desc *m, const engine_opts *o, engine **out, err_info *err)
 {
     engine *e = NULL;
@@ -293,6 +307,7 @@ static cama_err emlx_open(const model_desc *m, const engine_opts *o, engine **ou
         return fail;
     }
     plat_cpu_name(e->cpu_name, sizeof e->cpu_name);
+    limit_memory(e);
     *out = e;
     return CAMA_OK;
 }
