@@ -457,9 +457,6 @@ static void set_defaults(cli_args *args)
                        .engine = -1,
                        .device = -1,
                        .n_token = 256,
-                       .max_diff = -1,
-                       .max_kl = -1,
-                       .min_agree = -1,
                        .mistake_is_ollamas = true};
     cama_model_opts_init(&args->model, sizeof args->model);
     cama_gen_opts_init(&args->gen, sizeof args->gen);

@@ -67,7 +67,7 @@ typedef struct cli_args {
     bool selftest;
     const char *engines, *prompt;      /* verify */
     uint32_t n_token;                  /* verify */
-    float max_diff, max_kl, min_agree; /* verify; -1: not given */
+    float max_diff, max_kl, min_agree; /* verify, where they are given */
     char **pos;                        /* [n_pos] positional arguments, in argv */
     int n_pos;
 } cli_args;

@@ -48,9 +48,12 @@ static cama_err take_args(const cli_args *args, arena *a, cama_verify_opts *o, c
     o->max_bytes = args->model.max_bytes;
     o->device = cli_device(args);
     o->prompt = args->prompt;
-    o->max_diff = (double)args->max_diff;
-    o->max_kl = (double)args->max_kl;
-    o->min_agree = (double)args->min_agree;
+    if (is_given(args, offsetof(cli_args, max_diff)))
+        o->max_diff = (double)args->max_diff;
+    if (is_given(args, offsetof(cli_args, max_kl)))
+        o->max_kl = (double)args->max_kl;
+    if (is_given(args, offsetof(cli_args, min_agree)))
+        o->min_agree = (double)args->min_agree;
     if (is_given(args, offsetof(cli_args, activations)))
         o->activations = (cama_activations)args->activations;
     return args->engines ? take_engines(args->engines, a, o, err) : CAMA_OK;
