@@ -57,7 +57,7 @@ class Rig:
         self.fault = folder / "fault"
         self.make, self.tiny, self.folder = make_server, tiny, folder
         self.env = {"CAMA_MLX_PLUGIN": str(double), "CAMA_FAULT_REAL": str(REAL), "CAMA_FAULT": str(self.fault),
-                    "CAMA_DATA_DIR": str(folder / "data"), "CAMA_HANG_TIMEOUT": "1s", "CAMA_LOAD_TIMEOUT": "2s"}
+                    "CAMA_DATA_DIR": str(folder / "data"), "CAMA_ENGINE": "auto", "CAMA_HANG_TIMEOUT": "1s", "CAMA_LOAD_TIMEOUT": "2s"}
         self.server = None
 
     def start(self, fault="", **env):

@@ -13,7 +13,7 @@ from server import GREEDY, MODEL, alive, resident, wait_for
 STOPPED = "model runner has unexpectedly stopped"
 STORY = {"model": MODEL, "prompt": "Tell a long story.", "raw": True, "options": {**GREEDY, "num_predict": 3000, "num_ctx": 4096}}
 
-ALONE = {"CAMA_MLX_PLUGIN": "none", "CAMA_ENGINE": "native"}  # else who has sent nothing yet is run again (test_fallback.py)
+ALONE = {"CAMA_MLX_PLUGIN": "none", "CAMA_ENGINE": "auto"}  # else who has sent nothing yet is run again (test_fallback.py)
 
 
 def generate(server, n=4, **more):
