@@ -7,8 +7,9 @@
 #include "quant/f16.h"
 #include "quant/quant_int.h"
 
-#define ID_BASE 0xCA000u /* then bits, group / 32 and the scale's type, a hexadecimal digit each   \
-                          */
+#define ID_BASE                                                                                    \
+    0xCA000u /* then bits, group / 32 and the scale's type, a hexadecimal digit each               \
+              */
 #define MAX_GROUP 128
 
 static const quant_type scale_types[3] = {QUANT_F32, QUANT_F16, QUANT_BF16};
@@ -66,16 +67,32 @@ static uint32_t stream_code(const uint8_t *qs, uint32_t bits, size_t i)
     return two >> at % 8 & ((1u << bits) - 1);
 }
 
+/* Codes as bytes. The two forms that native engines compute in are taken apart at once. */
+static void codes_of(const quant_affine *a, const uint8_t *qs, uint8_t *out)
+{
+    if (is_split(a)) {
+        for (size_t j = 0; j < 32; j++) {
+            out[j] = qs[j] & 15;
+            out[32 + j] = qs[j] >> 4;
+        }
+    } else if (a->bits == 8) {
+        memcpy(out, qs, a->group);
+    } else {
+        for (size_t i = 0; i < a->group; i++)
+            out[i] = (uint8_t)stream_code(qs, a->bits, i);
+    }
+}
+
 void quant_deq_affine(quant_type t, const void *block, float *out)
 {
     quant_affine a = {0};
+    uint8_t codes[MAX_GROUP];
     quant_affine_info(t, &a);
-    const uint8_t *p = block, *qs = p + 2 * (size_t)a.scale_bytes;
+    const uint8_t *p = block;
     const float s = read_scale(&a, p), b = read_scale(&a, p + a.scale_bytes);
+    codes_of(&a, p + 2 * (size_t)a.scale_bytes, codes);
     for (size_t i = 0; i < a.group; i++) {
-        const uint32_t code =
-            is_split(&a) ? qs[i % 32] >> 4 * (i / 32) & 15u : stream_code(qs, a.bits, i);
-        const float product = s * (float)code;
+        const float product = s * (float)codes[i];
         out[i] = product + b;
     }
 }

@@ -145,7 +145,7 @@ def test_chat_template(server, folder):
 
 def test_forms_for_mlx_only(make_server, folder):
     """They are kept; native says why it cannot, by the form's name."""
-    server = make_server(CAMA_MLX_PLUGIN="none")
+    server = make_server(CAMA_MLX_PLUGIN="none", CAMA_ENGINE="native")
     assert create(server, "six", folder("--form", "A6G32_F16"))[0] == 200
     assert server.post("/api/show", model="six")["details"]["quantization_level"] == "int6"
     status, reply = server.request("POST", "/api/generate", {
