@@ -99,10 +99,13 @@ static size_t best_of(const float *logits, size_t n)
 
 static double log_sum_exp(const float *logits, size_t n)
 {
-    const double most = (double)logits[best_of(logits, n)];
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += exp((double)logits[i] - most);
+    const size_t best = best_of(logits, n);
+    const double most = (double)logits[best];
+    double sum = 1; /* the best one's own part */
+    for (size_t i = 0; i < n; i++) {
+        if (i != best)
+            sum += exp((double)logits[i] - most);
+    }
     return most + log(sum);
 }
 

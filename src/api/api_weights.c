@@ -145,7 +145,7 @@ bool api_problem_file(api_problem *p, const char *name, const char *digest, cons
 /* Runners differ by what was asked for, not by what came of it: the pool chooses after that. */
 static const char *key_of(const api_model *m, const api_choice *c, arena *mem)
 {
-    if (!*c->engine && !*c->device)
+    if (!m->key || (!*c->engine && !*c->device))
         return m->key;
     const size_t n = strlen(m->key) + strlen(c->engine) + strlen(c->device) + 3;
     char *key = arena_take(mem, n);
