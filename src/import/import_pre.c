@@ -34,18 +34,25 @@ static bool is_type(const json_value *v, const char *type)
     return text && !strcmp(text, type);
 }
 
+/* Each match is a piece, and so is what lies between two. Where a regex matches everything, as
+ * those of the table do, dropping what it does not match is the same. */
+static bool is_isolated(const json_value *split)
+{
+    const char *behavior = import_text(split, "behavior");
+    const bool invert = import_bool(split, "invert", false);
+    return behavior && !strcmp(behavior, invert ? "Removed" : "Isolated");
+}
+
 /* One step as a line; what has no word here makes a line that no row of the table has. */
 static void describe(const json_value *step, buf *out)
 {
-    const char *behavior = import_text(step, "behavior");
     const char *regex = import_text(json_get(step, "pattern"), "Regex");
     if (is_type(step, "ByteLevel") && !import_bool(step, "add_prefix_space", true)) {
         (void)buf_puts(out, import_bool(step, "use_regex", true) ? "bytes regex" : "bytes");
     } else if (is_type(step, "Digits")) {
         (void)buf_puts(out,
                        import_bool(step, "individual_digits", false) ? "digits one" : "digits");
-    } else if (is_type(step, "Split") && regex && behavior && !strcmp(behavior, "Isolated") &&
-               !import_bool(step, "invert", false)) {
+    } else if (is_type(step, "Split") && regex && is_isolated(step)) {
         (void)buf_printf(out, "split %s", regex);
     } else {
         const char *type = import_text(step, "type");

@@ -289,6 +289,22 @@ static void float_forms(void **state)
 
 /* ---- metadata ---- */
 
+/* The first occurrence of a text in another. */
+static void swap(buf *b, const char *from, const char *to)
+{
+    char *at = strstr(b->data, from);
+    if (!at)
+        fail_msg("no '%s' in '%s'", from, b->data);
+    buf out;
+    buf_init(&out, 1 << 20);
+    (void)buf_append(&out, b->data, (size_t)(at - b->data));
+    (void)buf_puts(&out, to);
+    (void)buf_puts(&out, at + strlen(from));
+    assert_int_equal(out.fail, CAMA_OK);
+    buf_done(b);
+    *b = out;
+}
+
 static void text_is(const gguf_file *g, const char *key, const char *want)
 {
     gguf_str s = {"", 0};
@@ -341,27 +357,20 @@ static void metadata(void **state)
         assert_int_equal(v, types[i][1]);
     }
     gguf_close(g);
+    swap(&f.tokenizer, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true}",
+         "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"behavior\":\"Removed\","
+         "\"invert\":true,\"pattern\":{\"Regex\":\"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n"
+         "\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|"
+         "\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"}},{\"type\":\"ByteLevel\","
+         "\"add_prefix_space\":false,\"use_regex\":false}]}");
+    g = must_convert(&f, 1);
+    text_is(g, "tokenizer.ggml.pre", "qwen2");
+    gguf_close(g);
     (void)buf_puts(&f.jinja, "{# of its own #}");
     g = must_convert(&f, 1);
     text_is(g, "tokenizer.chat_template", "{# of its own #}");
     gguf_close(g);
     hf_done(&f);
-}
-
-/* The first occurrence of a text in another. */
-static void swap(buf *b, const char *from, const char *to)
-{
-    char *at = strstr(b->data, from);
-    if (!at)
-        fail_msg("no '%s' in '%s'", from, b->data);
-    buf out;
-    buf_init(&out, 1 << 20);
-    (void)buf_append(&out, b->data, (size_t)(at - b->data));
-    (void)buf_puts(&out, to);
-    (void)buf_puts(&out, at + strlen(from));
-    assert_int_equal(out.fail, CAMA_OK);
-    buf_done(b);
-    *b = out;
 }
 
 /* Llama 3's factors: slow pairs stretched, fast ones not, those between in between. */

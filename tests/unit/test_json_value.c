@@ -265,6 +265,23 @@ static void test_doubles(void **state)
     }
 }
 
+/* Files of models: as many values as the caller allows, and nothing behind them. */
+static void test_most(void **state)
+{
+    (void)state;
+    arena a;
+    json_value *v = NULL;
+    err_info err;
+    arena_init(&a, 1 << 20);
+    const size_t n = 2 * JSON_CONTAINER_VALUES + 3; /* of [1,[2,3]] */
+    assert_int_equal(json_parse_most("[1,[2,3]] ", 10, n, &a, &v, &err), CAMA_OK);
+    assert_true(v->kind == JSON_ARRAY && v->n == 2);
+    assert_int_equal(json_parse_most("[1,[2,3]]", 9, n - 1, &a, &v, &err), CAMA_ERR_LIMIT);
+    assert_string_equal(err.text, "more than 18 values");
+    assert_int_equal(json_parse_most("[1] x", 5, n, &a, &v, &err), CAMA_ERR_FORMAT);
+    arena_done(&a);
+}
+
 static void test_arena_limit(void **state)
 {
     (void)state;
@@ -286,6 +303,7 @@ int main(void)
         cmocka_unit_test(test_refused),      cmocka_unit_test(test_depth),
         cmocka_unit_test(test_build),        cmocka_unit_test(test_append_to_parsed),
         cmocka_unit_test(test_doubles),      cmocka_unit_test(test_arena_limit),
+        cmocka_unit_test(test_most),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -197,6 +197,37 @@ static void check_import(bool link)
     rig_close(&r);
 }
 
+static bool until(void *user, uint64_t done, uint64_t all)
+{
+    return done < *(const uint64_t *)user && done <= all;
+}
+
+/* Another process writes the file, through a descriptor of its own. */
+static void test_adopt(void **state)
+{
+    (void)state;
+    store_rig r;
+    blob_writer *b;
+    char digest[STORE_DIGEST_BYTES];
+    uint64_t most = 100;
+    rig_open(&r);
+    assert_int_equal(blob_writer_open(r.s, &b, NULL), CAMA_OK);
+    const int fd = dup(blob_writer_fd(b));
+    assert_int_equal(write(fd, "hello", 5), 5);
+    (void)close(fd); /* the writer's own stays */
+    assert_int_equal(blob_writer_adopt(b, until, &most, NULL), CAMA_OK);
+    assert_int_equal(blob_writer_commit(b, NULL, digest, NULL), CAMA_OK);
+    assert_string_equal(digest, hello);
+    assert_int_equal(rig_count_blobs(&r), 1);
+    most = 3; /* who asked has enough */
+    assert_int_equal(blob_writer_open(r.s, &b, NULL), CAMA_OK);
+    assert_int_equal(write(blob_writer_fd(b), "hello", 5), 5);
+    assert_int_equal(blob_writer_adopt(b, until, &most, NULL), CAMA_ERR_CANCELED);
+    blob_writer_abort(b);
+    assert_int_equal(rig_count_temps(&r), 0);
+    rig_close(&r);
+}
+
 static void test_import_copy(void **state)
 {
     (void)state;
@@ -336,12 +367,12 @@ static void test_default_root(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_digests),        cmocka_unit_test(test_write),
-        cmocka_unit_test(test_missing),        cmocka_unit_test(test_mismatch),
-        cmocka_unit_test(test_heals),          cmocka_unit_test(test_import_copy),
-        cmocka_unit_test(test_import_link),    cmocka_unit_test(test_link_stays),
-        cmocka_unit_test(test_import_refused), cmocka_unit_test(test_root),
-        cmocka_unit_test(test_default_root),
+        cmocka_unit_test(test_digests),    cmocka_unit_test(test_write),
+        cmocka_unit_test(test_missing),    cmocka_unit_test(test_mismatch),
+        cmocka_unit_test(test_heals),      cmocka_unit_test(test_import_copy),
+        cmocka_unit_test(test_adopt),      cmocka_unit_test(test_import_link),
+        cmocka_unit_test(test_link_stays), cmocka_unit_test(test_import_refused),
+        cmocka_unit_test(test_root),       cmocka_unit_test(test_default_root),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
