@@ -276,7 +276,7 @@ static void limit_memory(engine *e)
     const uint64_t wired = resident < e->info.limit_bytes ? resident : e->info.limit_bytes;
     const bool can_wire = !strcmp(e->info.backend, "metal");
     e->b->memory_limits(e->m, e->bytes.total, e->bytes.scratch, can_wire ? wired : 0);
-    if (e->b->error(e->m)) /* limits are a help: without them the plan still holds */
+    if (e->b->error(e->m) && !e->note[0]) /* limits are a help: without them the plan still holds */
         (void)snprintf(e->note, sizeof e->note, "no limits of memory: %.200s", e->b->error(e->m));
     e->b->clear(e->m);
 }
