@@ -200,7 +200,7 @@ static void send_refuse(runner *r, const char *asked, const err_info *err)
         head.n--; /* the bracket */
     runner_put_text(&head, "engine", r->vt ? r->vt->name : asked);
     runner_put_text(&head, "build", r->choice.build);
-    if (err->code == CAMA_ERR_NO_FIT) {
+    if (err->code == CAMA_ERR_NO_FIT && r->vt) {
         (void)buf_printf(
             &head, ",\"n_ctx\":%u,\"n_ctx_fits\":%u,\"total\":%" PRIu64 ",\"available\":%" PRIu64,
             r->n_ctx, runner_ctx_fits(r), r->planned.total, r->planned.available);
