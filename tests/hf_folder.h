@@ -25,6 +25,8 @@
 #define HF_KV_HEADS 2
 #define HF_HEAD 32
 #define HF_LAYERS 2
+#define HF_EXPERTS 4
+#define HF_FF_EXPERT 64
 #define HF_VOCAB 300
 #define HF_MAX_PART 128
 #define HF_MAX_FILE 16
@@ -33,7 +35,7 @@ typedef struct hf_part {
     char name[96];
     char dtype[8];
     uint32_t n_dims;
-    uint64_t shape[2];
+    uint64_t shape[3];
     uint8_t *data;
     size_t n;
 } hf_part;
@@ -127,6 +129,43 @@ static inline void hf_tensor(hf_folder *f, const char *name, uint64_t n_out, uin
     hf_floats(t, full, -0.15f, 0.02f, n_group, p->data);
 }
 
+static inline bool hf_is_moe(const char *arch)
+{
+    return strstr(arch, "Moe") || strstr(arch, "Mixtral");
+}
+
+/* One projection of all experts: in one tensor as MLX has it when they are quantised, else in one
+ * for each, as transformers has it. */
+static inline void hf_experts(hf_folder *f, const char *arch, int layer, int which)
+{
+    static const char *const names[][3] = {{"gate_proj", "up_proj", "down_proj"},
+                                           {"w1", "w3", "w2"}};
+    const bool mixtral = strstr(arch, "Mixtral") != NULL;
+    const char *mlp = mixtral ? "block_sparse_moe" : "mlp";
+    const uint64_t ff = mixtral ? HF_FF : HF_FF_EXPERT;
+    const uint64_t n_out = which == 2 ? HF_EMBD : ff, n_in = which == 2 ? ff : HF_EMBD;
+    char name[96];
+    if (!quant_affine_info(f->type, NULL)) {
+        for (int e = 0; e < HF_EXPERTS; e++) {
+            (void)snprintf(name, sizeof name, "model.layers.%d.%s.experts.%d.%s.weight", layer, mlp,
+                           e, names[mixtral][which]);
+            hf_tensor(f, name, n_out, n_in, 0);
+        }
+        return;
+    }
+    const size_t first = f->n_part;
+    (void)snprintf(name, sizeof name, "model.layers.%d.%s.switch_mlp.%s.weight", layer, mlp,
+                   names[0][which]);
+    hf_tensor(f, name, HF_EXPERTS * n_out, n_in, 0);
+    for (size_t i = first; i < f->n_part; i++) {
+        hf_part *p = &f->parts[i];
+        p->n_dims = 3;
+        p->shape[2] = p->shape[1];
+        p->shape[1] = n_out;
+        p->shape[0] = HF_EXPERTS;
+    }
+}
+
 static inline void hf_layer(hf_folder *f, const char *arch, int layer)
 {
     static const struct {
@@ -152,13 +191,22 @@ static inline void hf_layer(hf_folder *f, const char *arch, int layer)
     const bool qk = strstr(arch, "Qwen3") || strstr(arch, "Gemma3");
     for (size_t i = 0; i < TEST_COUNT(list); i++) {
         char name[96];
-        const bool wanted = i < 9 || (i < 11 && gemma) || (i >= 11 && i < 13 && qk) ||
-                            (i >= 13 && strstr(arch, "Qwen2"));
+        const bool mlp = i >= 4 && i < 7;
+        const bool wanted = (i < 9 && !(mlp && hf_is_moe(arch))) || (i < 11 && gemma) ||
+                            (i >= 11 && i < 13 && qk) || (i >= 13 && strstr(arch, "Qwen2"));
         if (!wanted)
             continue;
         (void)snprintf(name, sizeof name, "model.layers.%d.%s", layer, list[i].name);
         const bool norm = i >= 7 && i < 13;
         hf_tensor(f, name, list[i].n_out, list[i].n_in, norm && !gemma ? 1 : 0);
+    }
+    if (hf_is_moe(arch)) {
+        char name[96];
+        (void)snprintf(name, sizeof name, "model.layers.%d.%s.gate.weight", layer,
+                       strstr(arch, "Mixtral") ? "block_sparse_moe" : "mlp");
+        hf_tensor(f, name, HF_EXPERTS, HF_EMBD, 0);
+        for (int which = 0; which < 3; which++)
+            hf_experts(f, arch, layer, which);
     }
 }
 
@@ -173,6 +221,14 @@ static inline void hf_put_config(hf_folder *f, const char *arch, bool tied)
                      "\"tie_word_embeddings\":%s,\"rope_theta\":10000.0",
                      arch, HF_EMBD, HF_FF, HF_LAYERS, HF_HEADS, HF_KV_HEADS, HF_HEAD, HF_VOCAB,
                      tied ? "true" : "false");
+    if (strstr(arch, "Mixtral"))
+        (void)buf_printf(&f->config, ",\"num_local_experts\":%d,\"num_experts_per_tok\":2",
+                         HF_EXPERTS);
+    else if (hf_is_moe(arch))
+        (void)buf_printf(&f->config,
+                         ",\"num_experts\":%d,\"num_experts_per_tok\":2,\"norm_topk_prob\":true,"
+                         "\"moe_intermediate_size\":%d,\"mlp_only_layers\":[]",
+                         HF_EXPERTS, HF_FF_EXPERT);
     if (quant_affine_info(f->type, &a))
         (void)buf_printf(&f->config,
                          ",\"quantization\":{\"group_size\":%u,\"bits\":%u,\"mode\":\"affine\"}",
@@ -262,8 +318,8 @@ static inline int hf_shard(const hf_folder *f, size_t first, size_t n_shard)
         const hf_part *p = &f->parts[i];
         (void)buf_printf(&head, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[%llu", p->name, p->dtype,
                          (unsigned long long)p->shape[0]);
-        if (p->n_dims == 2)
-            (void)buf_printf(&head, ",%llu", (unsigned long long)p->shape[1]);
+        for (uint32_t k = 1; k < p->n_dims; k++)
+            (void)buf_printf(&head, ",%llu", (unsigned long long)p->shape[k]);
         (void)buf_printf(&head, "],\"data_offsets\":[%zu,%zu]}", data.n, data.n + p->n);
         (void)buf_append(&data, p->data, p->n);
     }

@@ -15,6 +15,7 @@ import struct
 import zlib
 
 EMBD, FF, HEADS, KV_HEADS, HEAD, LAYERS, VOCAB = 256, 512, 4, 2, 64, 2, 384
+EXPERTS, FF_EXPERT = 4, 128
 
 ARCHS = {
     "llama": ("LlamaForCausalLM", {"rope_theta": 10000.0}),
@@ -24,6 +25,10 @@ ARCHS = {
     "mistral": ("MistralForCausalLM", {"rope_theta": 10000.0, "sliding_window": None}),
     "qwen2": ("Qwen2ForCausalLM", {"rope_theta": 1000000.0}),
     "qwen3": ("Qwen3ForCausalLM", {"rope_theta": 1000000.0}),
+    "qwen3moe": ("Qwen3MoeForCausalLM", {"rope_theta": 1000000.0, "num_experts": EXPERTS,
+                                         "num_experts_per_tok": 2, "norm_topk_prob": True,
+                                         "moe_intermediate_size": FF_EXPERT,
+                                         "decoder_sparse_step": 1, "mlp_only_layers": []}),
     "gemma2": ("Gemma2ForCausalLM", {"query_pre_attn_scalar": 64, "sliding_window": 64,
                                      "attn_logit_softcapping": 50.0,
                                      "final_logit_softcapping": 30.0}),
@@ -151,9 +156,13 @@ def matrices(arch, tied):
         yield p + "self_attn.k_proj", KV_HEADS * HEAD, EMBD
         yield p + "self_attn.v_proj", KV_HEADS * HEAD, EMBD
         yield p + "self_attn.o_proj", EMBD, HEADS * HEAD
-        yield p + "mlp.gate_proj", FF, EMBD
-        yield p + "mlp.up_proj", FF, EMBD
-        yield p + "mlp.down_proj", EMBD, FF
+        experts = [p + f"mlp.experts.{e}." for e in range(EXPERTS)] if arch == "qwen3moe" else []
+        if experts:
+            yield p + "mlp.gate", EXPERTS, EMBD
+        for mlp, ff in [(e, FF_EXPERT) for e in experts] or [(p + "mlp.", FF)]:
+            yield mlp + "gate_proj", ff, EMBD
+            yield mlp + "up_proj", ff, EMBD
+            yield mlp + "down_proj", EMBD, ff
     if not tied:
         yield "lm_head", VOCAB, EMBD
 
@@ -169,7 +178,7 @@ def vectors(arch):
         if arch.startswith("gemma"):
             yield p + "pre_feedforward_layernorm.weight", EMBD, one
             yield p + "post_feedforward_layernorm.weight", EMBD, one
-        if arch in ("qwen3", "gemma3"):
+        if arch in ("qwen3", "qwen3moe", "gemma3"):
             yield p + "self_attn.q_norm.weight", HEAD, one
             yield p + "self_attn.k_norm.weight", HEAD, one
         if arch == "qwen2":

@@ -195,14 +195,15 @@ static bool write_tensor(output *o, const import_tensor *t)
     void *scratch = malloc(import_scratch_bytes(t));
     bool fine = (blocks && scratch) ||
                 import_fail(m, CAMA_ERR_NOMEM, "no memory for rows of tensor '%s'", t->name);
-    for (uint64_t row = 0; fine && row < t->n_out; row += at_once) {
-        const uint64_t n = t->n_out - row < at_once ? t->n_out - row : at_once;
+    for (uint64_t row = 0, n; fine && row < import_n_row(t); row += n) {
+        const uint64_t left = t->n_out - row % t->n_out; /* of the same expert */
+        n = left < at_once ? left : at_once;
         fine = !import_read_rows(m, t, row, n, blocks, scratch) &&
                write_all(o, blocks, (size_t)n * row_bytes);
     }
     free(blocks);
     free(scratch);
-    return fine && write_all(o, zeros, gguf_padding(row_bytes * t->n_out));
+    return fine && write_all(o, zeros, gguf_padding(row_bytes * import_n_row(t)));
 }
 
 static void write_output(importer *m, int fd, const import_watch *watch)
@@ -212,7 +213,7 @@ static void write_output(importer *m, int fd, const import_watch *watch)
     for (size_t i = 0; i < m->n_tensor; i++) {
         const import_tensor *t = &m->tensors[i];
         (void)gguf_put_tensor(&m->w, t->name, t->type, t->n_dims,
-                              (const uint64_t[]){t->n_in, t->n_out});
+                              (const uint64_t[]){t->n_in, t->n_out, t->n_expert});
     }
     buf_init(&head, 2 * (size_t)GGUF_MAX_META_BYTES);
     const cama_err e = gguf_writer_head(&m->w, &head, &err);

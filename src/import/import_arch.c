@@ -65,12 +65,23 @@ static void keys_gemma3(importer *m)
 
 /* ---- the table ---- */
 
+static const import_moe moe_qwen = {.router = "mlp.gate",
+                                    .stacked = "mlp.switch_mlp.",
+                                    .each = "mlp.experts.",
+                                    .each_end = {".gate_proj", ".up_proj", ".down_proj"}};
+static const import_moe moe_mixtral = {.router = "block_sparse_moe.gate",
+                                       .stacked = "block_sparse_moe.switch_mlp.",
+                                       .each = "block_sparse_moe.experts.",
+                                       .each_end = {".w1", ".w3", ".w2"}};
+
 #define GEMMA .norm_plus_1 = true
 static const import_arch archs[] = {
     {.hf = "LlamaForCausalLM", .gguf = "llama", .turns_qk = true},
     {.hf = "MistralForCausalLM", .gguf = "llama", .turns_qk = true},
+    {.hf = "MixtralForCausalLM", .gguf = "llama", .turns_qk = true, .moe = &moe_mixtral},
     {.hf = "Qwen2ForCausalLM", .gguf = "qwen2"},
     {.hf = "Qwen3ForCausalLM", .gguf = "qwen3", .qk_norm = true},
+    {.hf = "Qwen3MoeForCausalLM", .gguf = "qwen3moe", .qk_norm = true, .moe = &moe_qwen},
     {.hf = "GemmaForCausalLM", .gguf = "gemma", GEMMA},
     {.hf = "Gemma2ForCausalLM", .gguf = "gemma2", GEMMA, .post_norms = true, .keys = keys_gemma2},
     {.hf = "Gemma3ForCausalLM",
@@ -113,6 +124,9 @@ static const tensor_row layer_rows[] = {
     {"self_attn.k_proj", "attn_k", IMPORT_EMBD, IMPORT_KV, TURNS_K},
     {"self_attn.v_proj", "attn_v", IMPORT_EMBD, IMPORT_KV, 0},
     {"self_attn.o_proj", "attn_output", IMPORT_Q, IMPORT_EMBD, 0},
+};
+
+static const tensor_row mlp_rows[] = {
     {"mlp.gate_proj", "ffn_gate", IMPORT_EMBD, IMPORT_FF, 0},
     {"mlp.up_proj", "ffn_up", IMPORT_EMBD, IMPORT_FF, 0},
     {"mlp.down_proj", "ffn_down", IMPORT_FF, IMPORT_EMBD, 0},
@@ -194,6 +208,33 @@ static void add_row(importer *m, const char *hf_prefix, const char *gguf_prefix,
     }
 }
 
+/* The router, and each projection of all experts as one tensor. */
+static void add_moe(importer *m, const char *hf, const char *gguf)
+{
+    static const char *const names[] = {"gate", "up", "down"};
+    const import_moe *moe = m->arch->moe;
+    const tensor_row router = {moe->router, "ffn_gate_inp", IMPORT_EMBD, IMPORT_EXPERTS, 0};
+    add_row(m, hf, gguf, &router);
+    for (size_t i = 0; i < 3 && !m->err.code; i++) {
+        char stacked[128], each[128], name[GGUF_MAX_NAME_BYTES + 1];
+        const bool down = i == 2;
+        (void)snprintf(stacked, sizeof stacked, "%s%s%s_proj", hf, moe->stacked, names[i]);
+        (void)snprintf(each, sizeof each, "%s%s", hf, moe->each);
+        (void)snprintf(name, sizeof name, "%sffn_%s_exps.weight", gguf, names[i]);
+        import_tensor *t = add(m, name);
+        if (!t)
+            return;
+        t->n_dims = 3;
+        t->n_in = m->dims[down ? IMPORT_FF_EXPERT : IMPORT_EMBD];
+        t->n_out = m->dims[down ? IMPORT_EMBD : IMPORT_FF_EXPERT];
+        t->n_expert = m->dims[IMPORT_EXPERTS];
+        if (import_has(m, stacked, ".weight"))
+            (void)import_find_weight(m, stacked, ".weight", t);
+        else
+            (void)import_find_experts(m, each, moe->each_end[i], t);
+    }
+}
+
 static void add_layer(importer *m, uint32_t layer)
 {
     const struct {
@@ -201,6 +242,7 @@ static void add_layer(importer *m, uint32_t layer)
         size_t n;
     } parts[] = {
         {layer_rows, sizeof layer_rows / sizeof *layer_rows},
+        {mlp_rows, m->arch->moe ? 0 : sizeof mlp_rows / sizeof *mlp_rows},
         {m->arch->post_norms ? post_norms : plain_norms,
          m->arch->post_norms ? sizeof post_norms / sizeof *post_norms : 1},
         {qk_norms, m->arch->qk_norm ? sizeof qk_norms / sizeof *qk_norms : 0},
@@ -212,6 +254,8 @@ static void add_layer(importer *m, uint32_t layer)
         for (size_t i = 0; i < parts[p].n && !m->err.code; i++)
             add_row(m, hf, gguf, &parts[p].rows[i]);
     }
+    if (m->arch->moe && !m->err.code)
+        add_moe(m, hf, gguf);
 }
 
 static bool ends_with(const char *text, const char *end)

@@ -121,6 +121,24 @@ static void read_sizes(importer *m)
     m->dims[IMPORT_KV] = head * m->n_head_kv;
 }
 
+/* Every layer's MLP is one of experts, or the architecture's none is. */
+static void read_experts(importer *m)
+{
+    const json_value *c = m->config;
+    const json_value *dense = field(c, "mlp_only_layers");
+    if (!m->arch->moe)
+        return;
+    const uint64_t n = import_u64(m, c, "num_local_experts", 65536, 0);
+    m->dims[IMPORT_EXPERTS] = n ? n : want(m, "num_experts", 65536);
+    m->dims[IMPORT_FF_EXPERT] =
+        import_u64(m, c, "moe_intermediate_size", IMPORT_MAX_SIZE, m->dims[IMPORT_FF]);
+    if ((dense && dense->kind == JSON_ARRAY && dense->n) ||
+        import_u64(m, c, "decoder_sparse_step", 1000, 1) != 1)
+        (void)import_fail(m, CAMA_ERR_UNSUPPORTED,
+                          "config.json: layers without experts among others with them cannot be "
+                          "imported");
+}
+
 /* transformers 5 has both under rope_parameters. */
 static void read_rope(importer *m)
 {
@@ -137,6 +155,8 @@ void import_config(importer *m)
     read_quant(m);
     if (!m->err.code)
         read_sizes(m);
+    if (!m->err.code)
+        read_experts(m);
     if (!m->err.code)
         read_rope(m);
     /* What transformers takes where config.json does not say. */
@@ -221,7 +241,7 @@ static quant_type main_type(const importer *m)
     for (size_t i = 0; i < m->n_tensor; i++) {
         const import_tensor *t = &m->tensors[i];
         if (t->n_dims > 1)
-            bytes[t->type] += quant_row_bytes(t->type, t->n_in) * t->n_out;
+            bytes[t->type] += quant_row_bytes(t->type, t->n_in) * import_n_row(t);
     }
     for (int t = 0; t < QUANT_N_TYPE; t++) {
         if (bytes[t] > bytes[most])
@@ -259,6 +279,20 @@ static void put_name(importer *m)
         gguf_put_text(&m->w, "general.name", last);
 }
 
+/* How many experts a token goes to, and how their weights add up. */
+static void put_experts(importer *m)
+{
+    char key[IMPORT_KEY_BYTES];
+    const uint64_t n_used = want(m, "num_experts_per_tok", m->dims[IMPORT_EXPERTS]);
+    const json_value *norm = field(m->config, "norm_topk_prob");
+    gguf_put_u32(&m->w, import_key(m, "expert_count", key), (uint32_t)m->dims[IMPORT_EXPERTS]);
+    gguf_put_u32(&m->w, import_key(m, "expert_used_count", key), (uint32_t)n_used);
+    gguf_put_u32(&m->w, import_key(m, "expert_feed_forward_length", key),
+                 (uint32_t)m->dims[IMPORT_FF_EXPERT]);
+    if (norm && norm->kind == JSON_BOOL)
+        gguf_put_bool(&m->w, import_key(m, "expert_weights_norm", key), norm->boolean);
+}
+
 void import_put_config(importer *m)
 {
     char key[IMPORT_KEY_BYTES];
@@ -284,6 +318,8 @@ void import_put_config(importer *m)
     gguf_put_u32(&m->w, "general.quantization_version", 2);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         gguf_put_u32(&m->w, import_key(m, sizes[i].name, key), (uint32_t)sizes[i].v);
+    if (m->dims[IMPORT_EXPERTS])
+        put_experts(m);
     gguf_put_f32(&m->w, import_key(m, "attention.layer_norm_rms_epsilon", key),
                  (float)import_f64(m, m->config, "rms_norm_eps", 1e-6));
     put_rope(m);

@@ -28,10 +28,20 @@ typedef enum import_dim {
     IMPORT_KV, /* the same of keys and values */
     IMPORT_HEAD,
     IMPORT_VOCAB,
+    IMPORT_FF_EXPERT,
+    IMPORT_EXPERTS, /* 0: the MLP is none of experts */
     IMPORT_N_DIM
 } import_dim;
 
 typedef struct importer importer;
+
+/* Where the experts of a layer are. */
+typedef struct import_moe {
+    const char *router;
+    const char *stacked; /* all of them in one tensor, as MLX writes them: up to the projection */
+    const char *each;    /* up to an expert's number, as transformers writes them */
+    const char *each_end[3]; /* behind it: gate, up, down */
+} import_moe;
 
 typedef struct import_arch {
     const char *hf;            /* config.json's architectures[0] */
@@ -40,6 +50,7 @@ typedef struct import_arch {
     bool qk_norm;              /* each head has a norm */
     bool post_norms;           /* norms behind attention and MLP, too */
     bool norm_plus_1;          /* norms are stored less 1 */
+    const import_moe *moe;     /* NULL: every MLP is dense */
     void (*keys)(importer *m); /* metadata of its own; NULL: none */
 } import_arch;
 
@@ -52,16 +63,23 @@ typedef enum import_form {
     IMPORT_MADE /* values in memory */
 } import_form;
 
+/* Tensors of the folder that make one: DENSE has codes alone. */
+typedef struct import_source {
+    const safet_tensor *codes, *scales, *biases;
+} import_source;
+
 /* A tensor of the output and what it is made from. */
 typedef struct import_tensor {
     char name[GGUF_MAX_NAME_BYTES + 1];
     quant_type type;
     import_form form;
     uint64_t n_in, n_out; /* ne */
+    uint64_t n_expert;    /* ne[2]; 0: it has no third dimension */
     uint32_t n_dims;
-    uint32_t n_turn;                             /* > 0: rows are turned within so many heads */
-    float plus;                                  /* added to every value of a vector */
-    const safet_tensor *codes, *scales, *biases; /* DENSE: codes alone */
+    uint32_t n_turn;           /* > 0: rows are turned within so many heads */
+    float plus;                /* added to every value of a vector */
+    import_source from;        /* all of it */
+    const import_source *each; /* [n_expert], an expert's each; NULL: from */
     const float *made;
 } import_tensor;
 
@@ -119,12 +137,22 @@ void import_add_made(importer *m, const char *name, const float *values, size_t 
 
 /* ---- import_weight.c ---- */
 
-/* Fills type, form and sources of a matrix [n_in, n_out] or a vector (n_out 1) whose tensors are
- * called base + ".weight" or, with suffix, base + suffix. False: it failed. */
+/* Fills type, form and sources of a matrix [n_in, n_out], of n_expert of them in one, or of a
+ * vector (n_out 1), whose tensors are called base + ".weight" or, with suffix, base + suffix.
+ * False: it failed. */
 bool import_find_weight(importer *m, const char *base, const char *suffix, import_tensor *t);
+/* The same of experts that have a tensor each: "EACH0END", "EACH1END", ... */
+bool import_find_experts(importer *m, const char *each, const char *end, import_tensor *t);
 /* Whether there is one. */
 bool import_has(importer *m, const char *base, const char *suffix);
-/* Rows [row, row + n) as blocks into out, through scratch (import_scratch_bytes). */
+/* Rows of all experts. */
+static inline uint64_t import_n_row(const import_tensor *t)
+{
+    return t->n_expert ? t->n_expert * t->n_out : t->n_out;
+}
+
+/* Rows [row, row + n), all of one expert, as blocks into out, through scratch
+ * (import_scratch_bytes). */
 #define IMPORT_CHUNK_BYTES ((size_t)1 << 20)
 size_t import_rows_at_once(const import_tensor *t);
 size_t import_scratch_bytes(const import_tensor *t);

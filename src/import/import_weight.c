@@ -29,11 +29,18 @@ bool import_has(importer *m, const char *base, const char *suffix)
 
 /* ---- dense ---- */
 
+/* [n_out, n_col], or of all experts [n_expert, n_out, n_col]. */
+static bool is_matrix(const safet_tensor *s, const import_tensor *t, uint64_t n_col)
+{
+    const uint32_t n = t->n_expert ? 3 : 2;
+    return s->n_dims == n && s->shape[n - 1] == n_col && s->shape[n - 2] == t->n_out &&
+           (n == 2 || s->shape[0] == t->n_expert);
+}
+
 static bool has_shape(importer *m, const safet_tensor *s, const import_tensor *t)
 {
-    const bool fine = t->n_dims == 1
-                          ? s->n_dims == 1 && s->shape[0] == t->n_in
-                          : s->n_dims == 2 && s->shape[0] == t->n_out && s->shape[1] == t->n_in;
+    const bool fine =
+        t->n_dims == 1 ? s->n_dims == 1 && s->shape[0] == t->n_in : is_matrix(s, t, t->n_in);
     return fine || import_fail(m, CAMA_ERR_FORMAT,
                                "tensor '%.80s' is [%llu, %llu] in %u dimensions, by config.json it "
                                "must be [%llu, %llu]",
@@ -55,15 +62,15 @@ static quant_type float_type(safet_type t)
 static bool take_dense(importer *m, import_tensor *t)
 {
     t->form = IMPORT_DENSE;
-    t->type = float_type(t->codes->type);
+    t->type = float_type(t->from.codes->type);
     if (t->type == QUANT_N_TYPE)
         return import_fail(m, CAMA_ERR_UNSUPPORTED,
                            "tensor '%.80s' is %s: F32, F16, BF16 and MLX's quantised forms can be "
                            "imported",
-                           t->codes->name, safet_type_name(t->codes->type));
+                           t->from.codes->name, safet_type_name(t->from.codes->type));
     if (t->n_dims == 1)
         t->type = QUANT_F32;
-    return has_shape(m, t->codes, t);
+    return has_shape(m, t->from.codes, t);
 }
 
 /* ---- quantised ---- */
@@ -82,10 +89,9 @@ static const char *mode_of(const importer *m, const char *base)
     return own ? own : general ? general : "affine";
 }
 
-/* [n_out, n_col] of the type. */
-static bool is_matrix(const safet_tensor *s, safet_type type, uint64_t n_out, uint64_t n_col)
+static bool is_part(const safet_tensor *s, safet_type type, const import_tensor *t, uint64_t n_col)
 {
-    return s && s->type == type && s->n_dims == 2 && s->shape[0] == n_out && s->shape[1] == n_col;
+    return s && s->type == type && is_matrix(s, t, n_col);
 }
 
 static bool bad_parts(importer *m, const char *base, const char *mode, uint64_t bits,
@@ -103,9 +109,9 @@ static bool take_affine(importer *m, const char *base, import_tensor *t)
     const uint64_t bits = import_u64(m, q, "bits", 64, import_u64(m, m->quant, "bits", 64, 4));
     const uint64_t group =
         import_u64(m, q, "group_size", 4096, import_u64(m, m->quant, "group_size", 4096, 64));
-    const quant_type scale = float_type(t->scales->type);
+    const quant_type scale = float_type(t->from.scales->type);
     t->form = IMPORT_AFFINE;
-    t->biases = take(m, base, ".biases");
+    t->from.biases = take(m, base, ".biases");
     t->type = scale == QUANT_N_TYPE ? QUANT_N_TYPE
                                     : quant_affine_type((uint32_t)bits, (uint32_t)group, scale);
     if (m->err.code)
@@ -115,12 +121,12 @@ static bool take_affine(importer *m, const char *base, import_tensor *t)
                            "tensor '%.80s': affine %llu-bit in groups of %llu with scales of %s is "
                            "no form that MLX has",
                            base, (unsigned long long)bits, (unsigned long long)group,
-                           safet_type_name(t->scales->type));
+                           safet_type_name(t->from.scales->type));
     const uint64_t n_group = t->n_in / group;
     const bool fine = t->n_in % group == 0 &&
-                      is_matrix(t->codes, SAFET_U32, t->n_out, t->n_in * bits / 32) &&
-                      is_matrix(t->scales, t->scales->type, t->n_out, n_group) &&
-                      is_matrix(t->biases, t->scales->type, t->n_out, n_group);
+                      is_part(t->from.codes, SAFET_U32, t, t->n_in * bits / 32) &&
+                      is_part(t->from.scales, t->from.scales->type, t, n_group) &&
+                      is_part(t->from.biases, t->from.scales->type, t, n_group);
     return fine || bad_parts(m, base, "affine", bits, group);
 }
 
@@ -147,8 +153,8 @@ static bool take_float(importer *m, const char *base, const float_mode *f, impor
                            "tensor '%.80s': %s in rows of %llu weights, which must be a multiple "
                            "of %u",
                            base, f->name, (unsigned long long)t->n_in, block);
-    const bool fine = is_matrix(t->codes, SAFET_U32, t->n_out, t->n_in * f->bits / 32) &&
-                      is_matrix(t->scales, SAFET_U8, t->n_out, t->n_in / f->group);
+    const bool fine = is_part(t->from.codes, SAFET_U32, t, t->n_in * f->bits / 32) &&
+                      is_part(t->from.scales, SAFET_U8, t, t->n_in / f->group);
     return fine || bad_parts(m, base, f->name, f->bits, f->group);
 }
 
@@ -176,22 +182,52 @@ static bool take_quantised(importer *m, const char *base, import_tensor *t)
 
 bool import_find_weight(importer *m, const char *base, const char *suffix, import_tensor *t)
 {
-    t->codes = take(m, base, suffix);
-    if (!t->codes)
+    t->from.codes = take(m, base, suffix);
+    if (!t->from.codes)
         return import_fail(m, CAMA_ERR_FORMAT, "tensor '%.80s%s' is missing", base, suffix);
     if (!strcmp(suffix, ".weight"))
-        t->scales = take(m, base, ".scales");
-    return t->scales ? take_quantised(m, base, t) : take_dense(m, t);
+        t->from.scales = take(m, base, ".scales");
+    return t->from.scales ? take_quantised(m, base, t) : take_dense(m, t);
+}
+
+bool import_find_experts(importer *m, const char *each, const char *end, import_tensor *t)
+{
+    import_source *from = import_take(m, (size_t)t->n_expert, sizeof *from);
+    for (uint64_t i = 0; from && i < t->n_expert; i++) {
+        char base[SAFET_MAX_NAME_BYTES];
+        import_tensor one = *t;
+        one.n_expert = 0;
+        (void)snprintf(base, sizeof base, "%s%llu%s", each, (unsigned long long)i, end);
+        if (!import_find_weight(m, base, ".weight", &one))
+            return false;
+        if (i && (one.type != t->type || one.form != t->form))
+            return import_fail(m, CAMA_ERR_UNSUPPORTED,
+                               "tensor '%.80s' is %s, that of the first expert %s", base,
+                               quant_table[one.type].name, quant_table[t->type].name);
+        t->type = one.type;
+        t->form = one.form;
+        from[i] = one.from;
+    }
+    t->each = from;
+    return from != NULL;
 }
 
 /* ---- rows ---- */
 
-/* Where the rows of a tensor come from, in bytes a row: codes, scales, biases. */
-static void source_bytes(const import_tensor *t, size_t out[3])
+/* The tensors that hold a row of all, and its number among theirs. */
+static const import_source *source_of(const import_tensor *t, uint64_t row, uint64_t *out_row)
 {
-    const safet_tensor *parts[3] = {t->codes, t->scales, t->biases};
+    *out_row = t->each ? row % t->n_out : row;
+    return t->each ? &t->each[row / t->n_out] : &t->from;
+}
+
+/* Bytes a row: codes, scales, biases. */
+static void source_bytes(const import_tensor *t, const import_source *s, size_t out[3])
+{
+    const safet_tensor *parts[3] = {s->codes, s->scales, s->biases};
+    const uint64_t n_row = t->each ? t->n_out : import_n_row(t);
     for (int i = 0; i < 3; i++)
-        out[i] = parts[i] ? (size_t)(parts[i]->n_bytes / t->n_out) : 0;
+        out[i] = parts[i] ? (size_t)(parts[i]->n_bytes / n_row) : 0;
 }
 
 /* llama.cpp turns pairs of neighbours, transformers pairs half a head apart: row 2i + k of a head
@@ -213,14 +249,14 @@ size_t import_scratch_bytes(const import_tensor *t)
 {
     size_t bytes[3] = {0};
     if (t->form != IMPORT_MADE)
-        source_bytes(t, bytes);
+        source_bytes(t, t->each ? t->each : &t->from, bytes);
     return import_rows_at_once(t) * (bytes[0] + bytes[1] + bytes[2]) + 64;
 }
 
+/* Rows [rows[0], rows[0] + rows[1]) of the part, of so many bytes. */
 static cama_err read_part(importer *m, const import_tensor *t, const safet_tensor *part,
-                          const uint64_t rows[2], uint8_t *out)
+                          const uint64_t rows[2], size_t bytes, uint8_t *out)
 {
-    const size_t bytes = (size_t)(part->n_bytes / t->n_out);
     const uint64_t row = rows[0], n = rows[1];
     err_info err;
     cama_err e = CAMA_OK;
@@ -243,10 +279,10 @@ static void make_vector(const import_tensor *t, const void *from, float *out)
     for (uint64_t i = 0; i < t->n_in; i++) {
         const uint64_t at = t->n_turn ? turned(i, t->n_in / t->n_turn) : i;
         float v;
-        if (t->codes->type == SAFET_F32)
+        if (t->from.codes->type == SAFET_F32)
             memcpy(&v, (const uint8_t *)from + 4 * at, 4);
         else
-            v = t->codes->type == SAFET_F16 ? f16_to_f32(half[at]) : bf16_to_f32(half[at]);
+            v = t->from.codes->type == SAFET_F16 ? f16_to_f32(half[at]) : bf16_to_f32(half[at]);
         out[i] = t->plus != 0 ? v + t->plus : v;
     }
 }
@@ -326,15 +362,17 @@ cama_err import_read_rows(importer *m, const import_tensor *t, uint64_t row, uin
         memcpy(out, t->made, t->n_in * sizeof *t->made);
         return CAMA_OK;
     }
-    const safet_tensor *const from[3] = {t->codes, t->scales, t->biases};
+    uint64_t first;
+    const import_source *s = source_of(t, row, &first);
+    const safet_tensor *const from[3] = {s->codes, s->scales, s->biases};
     const uint8_t *parts[3] = {scratch, scratch, scratch}; /* of those that are there */
     size_t bytes[3];
     uint8_t *at = scratch;
-    source_bytes(t, bytes);
+    source_bytes(t, s, bytes);
     for (int i = 0; i < 3; i++) {
         if (!from[i])
             continue;
-        if (read_part(m, t, from[i], (const uint64_t[]){row, n}, at))
+        if (read_part(m, t, from[i], (const uint64_t[]){first, n}, bytes[i], at))
             return m->err.code;
         parts[i] = at;
         at += (size_t)n * bytes[i];

@@ -70,7 +70,7 @@ def logprobs(server, name):
 
 # ---- what works ----
 
-@pytest.mark.parametrize("arch", ["llama", "llama3", "mistral", "qwen2", "qwen3", "gemma2", "gemma3"])
+@pytest.mark.parametrize("arch", ["llama", "llama3", "mistral", "qwen2", "qwen3", "qwen3moe", "gemma2", "gemma3"])
 def test_architectures_talk(server, folder, arch):
     status, reply = create(server, f"arch-{arch}", folder("--arch", arch, "--form", "bf16"))
     assert status == 200, reply

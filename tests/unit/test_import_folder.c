@@ -71,10 +71,11 @@ static void check_affine(hf_folder *f, const gguf_tensor *t, const hf_part *p, b
     const hf_part *scales = hf_find(f, name);
     (void)snprintf(name, sizeof name, "%.*s.biases", stem, p->name);
     const hf_part *biases = hf_find(f, name);
-    const size_t n_in = t->ne[0], n_group = n_in / a.group, size = a.scale_bytes;
+    const size_t n_row = t->ne[1] * t->ne[2], n_in = t->ne[0], n_group = n_in / a.group,
+                 size = a.scale_bytes;
     float *row = malloc(n_in * sizeof *row);
     assert_non_null(row);
-    for (size_t r = 0; r < t->ne[1]; r++) {
+    for (size_t r = 0; r < n_row; r++) {
         const size_t from = source_row(r, turned);
         quant_dequant(t->type, t->data + r * quant_row_bytes(t->type, n_in), row, n_in);
         for (size_t i = 0; i < n_in; i++) {
@@ -126,14 +127,55 @@ static void check_tensor(hf_folder *f, const gguf_file *g, const char *gguf, con
         assert_int_equal(t->type, f->type);
 }
 
+/* One projection of all experts of a layer. */
+static void check_experts(hf_folder *f, const gguf_file *g, const char *arch, int layer, int which)
+{
+    static const char *const names[][3] = {
+        {"gate", "up", "down"}, {"gate_proj", "up_proj", "down_proj"}, {"w1", "w3", "w2"}};
+    const bool mixtral = strstr(arch, "Mixtral") != NULL;
+    const char *mlp = mixtral ? "block_sparse_moe" : "mlp";
+    char name[96];
+    (void)snprintf(name, sizeof name, "blk.%d.ffn_%s_exps.weight", layer, names[0][which]);
+    const gguf_tensor *t = gguf_find_tensor(g, name);
+    if (!t)
+        fail_msg("no tensor '%s'", name);
+    assert_true(t->n_dims == 3 && t->ne[2] == HF_EXPERTS && t->type == f->type);
+    if (quant_affine_info(f->type, NULL)) {
+        (void)snprintf(name, sizeof name, "model.layers.%d.%s.switch_mlp.%s.weight", layer, mlp,
+                       names[1][which]);
+        check_affine(f, t, hf_find(f, name), false);
+        return;
+    }
+    for (size_t e = 0; e < HF_EXPERTS; e++) {
+        (void)snprintf(name, sizeof name, "model.layers.%d.%s.experts.%zu.%s.weight", layer, mlp, e,
+                       names[1 + mixtral][which]);
+        const hf_part *p = hf_find(f, name);
+        assert_int_equal(p->n * HF_EXPERTS, t->n_bytes);
+        assert_memory_equal(t->data + e * p->n, p->data, p->n);
+    }
+}
+
+static void check_moe(hf_folder *f, const gguf_file *g, const char *arch)
+{
+    for (int layer = 0; layer < HF_LAYERS; layer++) {
+        char gguf[64], hf[96];
+        (void)snprintf(gguf, sizeof gguf, "blk.%d.ffn_gate_inp.weight", layer);
+        (void)snprintf(hf, sizeof hf, "model.layers.%d.%s.gate.weight", layer,
+                       strstr(arch, "Mixtral") ? "block_sparse_moe" : "mlp");
+        check_tensor(f, g, gguf, hf, false);
+        for (int which = 0; which < 3; which++)
+            check_experts(f, g, arch, layer, which);
+    }
+}
+
 static const char *const pairs[][2] = {
+    {"ffn_gate.weight", "mlp.gate_proj.weight"},
+    {"ffn_up.weight", "mlp.up_proj.weight"},
+    {"ffn_down.weight", "mlp.down_proj.weight"},
     {"attn_q.weight", "self_attn.q_proj.weight"},
     {"attn_k.weight", "self_attn.k_proj.weight"},
     {"attn_v.weight", "self_attn.v_proj.weight"},
     {"attn_output.weight", "self_attn.o_proj.weight"},
-    {"ffn_gate.weight", "mlp.gate_proj.weight"},
-    {"ffn_up.weight", "mlp.up_proj.weight"},
-    {"ffn_down.weight", "mlp.down_proj.weight"},
     {"attn_norm.weight", "input_layernorm.weight"},
     {"ffn_norm.weight", "post_attention_layernorm.weight"},
 };
@@ -174,8 +216,13 @@ static void check_folder(const char *arch, quant_type type, bool tied, const cha
     check_tensor(&f, g, "output_norm.weight", "model.norm.weight", llama);
     if (!tied)
         check_tensor(&f, g, "output.weight", "lm_head.weight", llama);
-    check_pairs(&f, g, pairs, TEST_COUNT(pairs) - gemma, llama);
-    size_t n = TEST_COUNT(pairs) - gemma;
+    const size_t skip = hf_is_moe(arch) ? 3 : 0;
+    size_t n = TEST_COUNT(pairs) - gemma - skip;
+    check_pairs(&f, g, pairs + skip, n, llama);
+    if (hf_is_moe(arch)) {
+        check_moe(&f, g, arch);
+        n += 4;
+    }
     if (gemma) {
         check_pairs(&f, g, gemma_pairs, TEST_COUNT(gemma_pairs), llama);
         n += TEST_COUNT(gemma_pairs);
@@ -201,9 +248,10 @@ static void architectures(void **state)
     static const struct {
         const char *hf, *gguf;
         bool tied;
-    } archs[] = {{"LlamaForCausalLM", "llama", false},  {"MistralForCausalLM", "llama", true},
-                 {"Qwen2ForCausalLM", "qwen2", false},  {"Qwen3ForCausalLM", "qwen3", true},
-                 {"Gemma2ForCausalLM", "gemma2", true}, {"Gemma3ForCausalLM", "gemma3", true}};
+    } archs[] = {{"LlamaForCausalLM", "llama", false},   {"MistralForCausalLM", "llama", true},
+                 {"Qwen2ForCausalLM", "qwen2", false},   {"Qwen3ForCausalLM", "qwen3", true},
+                 {"MixtralForCausalLM", "llama", false}, {"Qwen3MoeForCausalLM", "qwen3moe", true},
+                 {"Gemma2ForCausalLM", "gemma2", true},  {"Gemma3ForCausalLM", "gemma3", true}};
     for (size_t a = 0; a < TEST_COUNT(archs); a++) {
         for (size_t t = 0; t < TEST_COUNT(types); t++)
             check_folder(archs[a].hf, types[t], archs[a].tied, archs[a].gguf);
@@ -472,7 +520,7 @@ static void refusals(void **state)
     (void)state;
     static const refusal cases[] = {
         {'c', "LlamaForCausalLM", "MambaForCausalLM", CAMA_ERR_UNSUPPORTED,
-         "these can: LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM"},
+         "these can: LlamaForCausalLM, MistralForCausalLM, MixtralForCausalLM"},
         {'c', "[\"LlamaForCausalLM\"]", "null", CAMA_ERR_FORMAT, "'architectures' names none"},
         {'c', "\"hidden_size\":128", "\"hidden_size\":\"128\"", CAMA_ERR_FORMAT, "'hidden_size'"},
         {'c', "\"hidden_size\":128", "\"hidden_size\":99999999", CAMA_ERR_FORMAT, "'hidden_size'"},
@@ -566,6 +614,36 @@ static void bad_tensors(void **state)
     }
 }
 
+/* Layers of another kind among those with experts; experts of different forms. */
+static void odd_experts(void **state)
+{
+    (void)state;
+    hf_folder f;
+    err_info err;
+    hf_make(&f, "Qwen3MoeForCausalLM", QUANT_BF16, false);
+    hf_part *p = hf_find(&f, "model.layers.1.mlp.experts.2.up_proj.weight");
+    (void)snprintf(p->dtype, sizeof p->dtype, "F16");
+    assert_null(convert(&f, 1, &err));
+    assert_int_equal(err.code, CAMA_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "experts.2.up_proj' is F16, that of the first expert BF16"));
+    (void)snprintf(p->name, sizeof p->name, "elsewhere");
+    assert_null(convert(&f, 1, &err));
+    assert_non_null(strstr(err.text, "experts.2.up_proj.weight' is missing"));
+    swap(&f.config, "\"mlp_only_layers\":[]", "\"mlp_only_layers\":[1]");
+    assert_null(convert(&f, 1, &err));
+    assert_int_equal(err.code, CAMA_ERR_UNSUPPORTED);
+    hf_done(&f);
+    hf_make(&f, "MixtralForCausalLM", QUANT_A8G64_BF16, false);
+    hf_find(&f, "model.layers.0.block_sparse_moe.switch_mlp.up_proj.weight")->shape[0] = 2;
+    hf_find(&f, "model.layers.0.block_sparse_moe.switch_mlp.up_proj.weight")->shape[1] *= 2;
+    assert_null(convert(&f, 1, &err));
+    assert_non_null(strstr(err.text, "do not fit config.json"));
+    swap(&f.config, "\"num_local_experts\":4", "\"num_local_experts\":0");
+    assert_null(convert(&f, 1, &err));
+    assert_non_null(strstr(err.text, "'num_experts' is missing or 0"));
+    hf_done(&f);
+}
+
 static void missing_files(void **state)
 {
     (void)state;
@@ -611,7 +689,8 @@ int main(void)
         cmocka_unit_test(float_forms),         cmocka_unit_test(metadata),
         cmocka_unit_test(rope_factors),        cmocka_unit_test(mixed_bits),
         cmocka_unit_test(whatever_the_shards), cmocka_unit_test(refusals),
-        cmocka_unit_test(bad_tensors),         cmocka_unit_test(missing_files),
+        cmocka_unit_test(bad_tensors),         cmocka_unit_test(odd_experts),
+        cmocka_unit_test(missing_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

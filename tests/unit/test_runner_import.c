@@ -157,7 +157,7 @@ static gguf_file *flat(const gguf_file *g, uint8_t **out_bytes)
     }
     for (size_t i = 0; i < gguf_n_tensor(g); i++) {
         const gguf_tensor *t = gguf_tensor_at(g, i);
-        const size_t n = (size_t)(t->ne[0] * t->ne[1]);
+        const size_t n = (size_t)(t->ne[0] * t->ne[1] * t->ne[2]);
         float *x = malloc(n * sizeof *x);
         assert_non_null(x);
         quant_dequant(t->type, t->data, x, n);
@@ -173,8 +173,9 @@ static gguf_file *flat(const gguf_file *g, uint8_t **out_bytes)
     return out;
 }
 
-static const char *const archs[] = {"LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM",
-                                    "Gemma2ForCausalLM", "Gemma3ForCausalLM"};
+static const char *const archs[] = {"LlamaForCausalLM",   "Qwen2ForCausalLM",  "Qwen3ForCausalLM",
+                                    "Gemma2ForCausalLM",  "Gemma3ForCausalLM", "MixtralForCausalLM",
+                                    "Qwen3MoeForCausalLM"};
 static const quant_type native_types[] = {QUANT_A4G64_F32, QUANT_A4G64_F16, QUANT_A4G64_BF16,
                                           QUANT_A8G64_F32, QUANT_A8G64_F16, QUANT_A8G64_BF16,
                                           QUANT_F16,       QUANT_BF16};
