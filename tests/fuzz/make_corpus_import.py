@@ -24,13 +24,19 @@ def safetensors(tensors):
     return struct.pack("<Q", len(text)) + text + data
 
 
-def tensors(quantised):
+def tensors(quantised, experts=0):
     out = [("model.norm.weight", "BF16", [32], 64)]
     p = "model.layers.0."
     matrices = [("model.embed_tokens", 8, 32), (p + "self_attn.q_proj", 32, 32),
                 (p + "self_attn.k_proj", 32, 32), (p + "self_attn.v_proj", 32, 32),
-                (p + "self_attn.o_proj", 32, 32), (p + "mlp.gate_proj", 32, 32),
-                (p + "mlp.up_proj", 32, 32), (p + "mlp.down_proj", 32, 32)]
+                (p + "self_attn.o_proj", 32, 32)]
+    if experts:
+        matrices += [(p + "mlp.gate", experts, 32)]
+        matrices += [(f"{p}mlp.experts.{e}.{m}_proj", 32, 32)
+                     for e in range(experts) for m in ("gate", "up", "down")]
+        out += [(f"{p}self_attn.{x}_norm.weight", "BF16", [16], 32) for x in "qk"]
+    else:
+        matrices += [(f"{p}mlp.{m}_proj", 32, 32) for m in ("gate", "up", "down")]
     for name in ("input_layernorm", "post_attention_layernorm"):
         out.append((f"{p}{name}.weight", "BF16", [32], 64))
     for name, n_out, n_in in matrices:
@@ -75,8 +81,9 @@ def main():
     write("safet_open", "empty", struct.pack("<Q", 2) + b"{}")
     write("import_folder", "llama", folder(CONFIG, BYTES, plain))
     write("import_folder", "affine", folder({**CONFIG, "quantization": QUANT}, SPM, packed))
-    write("import_folder", "qwen", folder({**CONFIG, "architectures": ["Qwen3ForCausalLM"]}, BYTES,
-                                          plain))
+    moe = {**CONFIG, "architectures": ["Qwen3MoeForCausalLM"], "num_experts": 2,
+           "num_experts_per_tok": 1}
+    write("import_folder", "moe", folder(moe, BYTES, safetensors(tensors(False, 2))))
 
 
 if __name__ == "__main__":
