@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-
 static const engine_vt *const engines[] = {&nat_engine, &emlx_engine};
 
 engine_opts engine_opts_init(void)
