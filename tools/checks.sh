@@ -75,6 +75,8 @@ run_tests() {
         export CAMA_E2E_ENGINE=mlx
         end_to_end release $(api_tests) tests/e2e/test_cli_server.py tests/e2e/test_cli_captures.py
         unset CAMA_E2E_ENGINE
+    else
+        reports="$reports e2e-release-mlx=skipped"
     fi
     if [ "$system" = Linux ]; then # the server as a whole; a thousand loads say nothing more here
         less=--deselect=tests/e2e/test_faults.py::test_a_thousand_loads_and_unloads
