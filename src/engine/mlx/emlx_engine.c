@@ -267,15 +267,17 @@ static cama_err take_outputs(engine *e, err_info *err)
     return e->mask_tmp ? CAMA_OK : err_set(err, CAMA_ERR_NOMEM, "mlx: no memory for a mask");
 }
 
-/* MLX is told what was planned: past that it waits for the device instead of taking more, keeps no
- * more freed memory than a step needs, and holds the weights and the KV resident where a system
- * would page them out (Metal). */
+/* MLX is told what was planned, beside what others of this process hold: past that it waits for the
+ * device instead of taking more, keeps no more freed memory than a step needs, and holds the
+ * weights and the KV resident where a system would page them out (Metal). */
 static void limit_memory(engine *e)
 {
-    const uint64_t resident = e->bytes.weights + e->bytes.kv;
-    const uint64_t wired = resident < e->info.limit_bytes ? resident : e->info.limit_bytes;
+    mb_memory used;
+    e->b->memory(e->m, &used);
+    const uint64_t here = e->bytes.weights + e->bytes.kv;
+    const uint64_t wired = here < e->info.limit_bytes ? here : e->info.limit_bytes;
     const bool can_wire = !strcmp(e->info.backend, "metal");
-    e->b->memory_limits(e->m, e->bytes.total, e->bytes.scratch, can_wire ? wired : 0);
+    e->b->memory_limits(e->m, used.active + e->bytes.total, e->bytes.scratch, can_wire ? wired : 0);
     if (e->b->error(e->m) && !e->note[0]) /* limits are a help: without them the plan still holds */
         (void)snprintf(e->note, sizeof e->note, "no limits of memory: %.200s", e->b->error(e->m));
     e->b->clear(e->m);

@@ -149,6 +149,13 @@ size_t info_number(const info_map &map, const char *key)
     return std::get<size_t>(it->second);
 }
 
+/* What the library itself would take, as it was before anybody set a limit. */
+uint64_t library_limit()
+{
+    static const uint64_t limit = mx::get_memory_limit();
+    return limit;
+}
+
 void info_device(const mb *m, mb_info *out)
 {
     const info_map &map = mx::device_info(m->stream.device);
@@ -163,7 +170,7 @@ void info_device(const mb *m, mb_info *out)
         out->total_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     out->limit_bytes = info_number(map, "max_recommended_working_set_size");
     if (out->limit_bytes == 0)
-        out->limit_bytes = mx::get_memory_limit();
+        out->limit_bytes = library_limit();
     out->buffer_bytes = info_number(map, "max_buffer_length");
 }
 
@@ -231,6 +238,7 @@ void life_memory(mb *m, mb_memory *out) noexcept
 void life_memory_limits(mb *m, uint64_t memory, uint64_t cache, uint64_t wired) noexcept
 {
     mb_guard(m, "memory_limits", 0, [&] {
+        library_limit();
         if (memory)
             mx::set_memory_limit(memory);
         if (cache)
