@@ -185,12 +185,12 @@ static void test_memory_of_kept(void **state)
     b->cache_clear(r->m);
     b->memory(r->m, &after);
     assert_int_equal(after.cache, 0);
-    mb_info before, after;
-    b->info(r->m, &before);
+    mb_info was, is;
+    b->info(r->m, &was);
     b->memory_limits(r->m, 1u << 30, 1u << 20, 0);
     b->memory_limits(r->m, 0, 0, 0);
-    b->info(r->m, &after); /* what one engine is held to is no limit of the device */
-    assert_true(after.limit_bytes == before.limit_bytes && before.limit_bytes > 1u << 30);
+    b->info(r->m, &is); /* what one engine is held to is no limit of the device */
+    assert_true(is.limit_bytes == was.limit_bytes && was.limit_bytes > 1u << 30);
     rig_good(b, r->m);
 }
 
