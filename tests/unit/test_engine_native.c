@@ -302,9 +302,32 @@ static void engines_are_listed(void **state)
     err_info why = {0};
     assert_ptr_equal(engine_at(0), &nat_engine);
     assert_true(engine_at(0)->probe(model, NULL) > 0);
-    assert_int_equal(engine_at(1)->probe(model, &why), 0);
-    assert_true(why.text[0]);
+    assert_ptr_equal(engine_at(1), &emlx_engine);
+    assert_int_equal(engine_at(1)->probe(model, &why), 0); /* main says that it has no plugin */
+    assert_non_null(strstr(why.text, "CAMA_MLX_PLUGIN=none"));
     assert_null(engine_at(2));
+}
+
+/* Nothing of it can be had without its plugin, and that is what it says. */
+static void an_absent_engine_refuses(void **state)
+{
+    (void)state;
+    const engine_opts o = engine_opts_init();
+    engine_bytes bytes_planned;
+    engine_about about;
+    engine *e = NULL;
+    buf report;
+    err_info err = {0};
+    assert_int_equal(emlx_engine.plan(model, &o, &bytes_planned, &err), CAMA_ERR_ENGINE);
+    assert_non_null(strstr(err.text, "CAMA_MLX_PLUGIN=none"));
+    assert_int_equal(emlx_engine.open(model, &o, &e, &err), CAMA_ERR_ENGINE);
+    assert_null(e);
+    emlx_engine.about(&about);
+    assert_false(about.available);
+    assert_non_null(strstr(about.why, "CAMA_MLX_PLUGIN=none"));
+    buf_init(&report, 4096);
+    assert_int_equal(emlx_engine.selftest(ENGINE_ANY_DEVICE, &report, &err), CAMA_ERR_UNSUPPORTED);
+    buf_done(&report);
 }
 
 static int open_model(void **state)
@@ -336,6 +359,8 @@ int main(void)
         cmocka_unit_test(what_does_not_fit_is_refused_with_figures),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(engines_are_listed),
+        cmocka_unit_test(an_absent_engine_refuses),
     };
+    (void)setenv("CAMA_MLX_PLUGIN", "none", 1);
     return cmocka_run_group_tests(tests, open_model, close_model);
 }
