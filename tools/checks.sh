@@ -68,18 +68,18 @@ run_tests() {
         reports="$reports asan=skipped tsan=skipped"
     fi
 
+    less=--deselect=tests/e2e/test_faults.py::test_a_thousand_loads_and_unloads
     build/release/cama_synth tiny build/models/tiny.gguf >&2
     end_to_end release tests/e2e tests/tools
     # The whole API once more, on the other engine, where there is one.
     if [ -e build/release/libcama_mlx.so ] || [ -e build/release/libcama_mlx.dylib ]; then
         export CAMA_E2E_ENGINE=mlx
-        end_to_end release $(api_tests) tests/e2e/test_cli_server.py tests/e2e/test_cli_captures.py
+        end_to_end release $(api_tests) tests/e2e/test_cli_server.py tests/e2e/test_cli_captures.py "$less"
         unset CAMA_E2E_ENGINE
     else
         reports="$reports e2e-release-mlx=skipped"
     fi
     if [ "$system" = Linux ]; then # the server as a whole; a thousand loads say nothing more here
-        less=--deselect=tests/e2e/test_faults.py::test_a_thousand_loads_and_unloads
         end_to_end asan $(api_tests) "$less"
         end_to_end tsan $(thread_tests) "$less"
     fi
