@@ -461,15 +461,6 @@ def test_a_thousand_jobs_at_once_then_gone(cama_bin, weights):
         assert r.ended("gone", close=True)[0] == 0
 
 
-def running(pid):
-    """Not gone, and no zombie that nobody has waited for yet: those have no memory."""
-    try:
-        with open(f"/proc/{pid}/stat") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def test_a_serve_that_does_not_read(cama_bin, weights):
     """Text waits for credit, what else there is in a bounded queue: then the runner leaves."""
     with Runner(cama_bin) as r:
@@ -485,7 +476,7 @@ def test_a_serve_that_does_not_read(cama_bin, weights):
         try:
             assert resident(r.process.pid) < before + (64 << 20)
         except (AssertionError, OSError):
-            assert not running(r.process.pid)  # it may end while it is looked at
+            assert not alive(r.process.pid)  # it may end while it is looked at
         r.ended("does not read", close=True)
 
 
