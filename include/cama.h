@@ -21,9 +21,9 @@
  * with their own size and are filled by an init function, so that a program built against an older
  * header keeps working: what it does not know keeps its default.
  *
- * Threads: a cama_model and everything made of it belong to one thread at a time; tokenizing may
- * be done from any thread. Several answers at once: cama_generate_many. Different models are
- * independent.
+ * Threads: a cama_model and everything made of it belong to one thread at a time (one on the engine
+ * mlx: to the thread that opened it, always); tokenizing may be done from any thread. Several
+ * answers at once: cama_generate_many. Different models are independent.
  */
 #ifndef CAMA_H
 #define CAMA_H
