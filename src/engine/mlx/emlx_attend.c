@@ -101,61 +101,49 @@ typedef struct own {
     void *kern;
 } own;
 
-static size_t n_span_max(const engine *e)
+/* Queries of the widest group, and floats of unmerged results: of one row of such a group over a
+ * full context, or more. */
+static void set_sizes(engine *e)
 {
-    return ((size_t)e->opts.n_ctx - 1) / SPAN_TOKENS + 1;
-}
-
-/* Floats of unmerged results: for one row of the widest group over a full context, or more. */
-static size_t part_floats(const engine *e)
-{
-    size_t most = PART_FLOATS;
+    e->n_span_max = ((size_t)e->opts.n_ctx - 1) / SPAN_TOKENS + 1;
+    e->n_query_max = QUERIES;
+    e->n_part_float = PART_FLOATS;
     for (size_t i = 0; i < e->plan->n_node; i++) {
         const plan_node *n = &e->plan->nodes[i];
         if (n->op != PLAN_ATTEND)
             continue;
-        const size_t one =
-            n_span_max(e) * (n->par.attend.n_head / n->par.attend.n_kv_head) * n->par.attend.dim_v;
-        most = one > most ? one : most;
+        const size_t group = n->par.attend.n_head / n->par.attend.n_kv_head;
+        const size_t one = e->n_span_max * group * n->par.attend.dim_v;
+        e->n_query_max = group > e->n_query_max ? group : e->n_query_max;
+        e->n_part_float = one > e->n_part_float ? one : e->n_part_float;
     }
-    return most;
 }
 
-static size_t queries_max(const engine *e)
-{
-    size_t most = QUERIES;
-    for (size_t i = 0; i < e->plan->n_node; i++) {
-        const plan_node *n = &e->plan->nodes[i];
-        if (n->op == PLAN_ATTEND && n->par.attend.n_head / n->par.attend.n_kv_head > most)
-            most = n->par.attend.n_head / n->par.attend.n_kv_head;
-    }
-    return most;
-}
-
-size_t emlx_attend_scratch(const engine *e)
+size_t emlx_attend_scratch(engine *e)
 {
     size_t kern = 0;
+    set_sizes(e);
     for (size_t i = 0; i < e->plan->n_slot; i++) {
         const plan_kv_slot *s = &e->plan->slots[i];
         const size_t n = s->kind == PLAN_KV_STATE
                              ? 0
-                             : e->kern.attend_scratch_bytes(s->dim_k, s->dim_v, queries_max(e));
+                             : e->kern.attend_scratch_bytes(s->dim_k, s->dim_v, e->n_query_max);
         kern = n > kern ? n : kern;
     }
-    const size_t n_ml = 2 * queries_max(e) * n_span_max(e);
-    return emlx_up(kern, 64) + emlx_up((part_floats(e) + n_ml) * sizeof(float), 64) +
-           n_span_max(e) * (sizeof(float *) + 2 * sizeof(float)) + 192;
+    const size_t n_ml = 2 * e->n_query_max * e->n_span_max;
+    return emlx_up(kern, 64) + emlx_up((e->n_part_float + n_ml) * sizeof(float), 64) +
+           e->n_span_max * (sizeof(float *) + 2 * sizeof(float)) + 192;
 }
 
 static own own_of(const engine *e, int t)
 {
-    const size_t n_span = n_span_max(e);
+    const size_t n_span = e->n_span_max;
     uint8_t *mem = emlx_scratch(e, t);
     own o;
     o.o = (float *)(void *)mem;
-    o.m = o.o + part_floats(e);
-    o.l = o.m + queries_max(e) * n_span;
-    mem += emlx_up((part_floats(e) + 2 * queries_max(e) * n_span) * sizeof(float), 64);
+    o.m = o.o + e->n_part_float;
+    o.l = o.m + e->n_query_max * n_span;
+    mem += emlx_up((e->n_part_float + 2 * e->n_query_max * n_span) * sizeof(float), 64);
     o.span_o = (const float **)(void *)mem;
     mem += emlx_up(n_span * sizeof(float *), 64);
     o.span_m = (float *)(void *)mem;
@@ -241,7 +229,7 @@ static size_t rows_of(const attending *a, const engine_run *r, size_t row)
     size_t lo, hi;
     seen_by(a->mask, row, r->row0 + r->n - row, &lo, &hi);
     const size_t n_span = (hi - 1) / SPAN_TOKENS + 1 - lo / SPAN_TOKENS;
-    const size_t room = part_floats(a->s->e) / (n_span * a->group * a->p->dim_v);
+    const size_t room = a->s->e->n_part_float / (n_span * a->group * a->p->dim_v);
     size_t n = QUERIES / a->group;
     n = n < room ? n : room;
     n = n ? n : 1;

@@ -181,7 +181,7 @@ static cama_err try_kernels(engine *e, err_info *err)
 
 /* ---- figures ---- */
 
-static uint64_t scratch_bytes(const engine *e)
+static uint64_t scratch_bytes(engine *e)
 {
     size_t widest = e->plan->n_embd;
     for (size_t i = 0; i < e->plan->n_node; i++)

@@ -183,7 +183,8 @@ struct engine {
     void *acts;            /* int8 form of a batch */
     uint8_t *scratch;      /* n_made pieces of scratch_bytes + own_acts_bytes */
     size_t scratch_bytes, own_acts_bytes;
-    float *norm_rows, *inner_rows[2]; /* [n_batch] rows between the parts of one node */
+    size_t n_span_max, n_query_max, n_part_float; /* attention: a thread's room, set at open */
+    float *norm_rows, *inner_rows[2];             /* [n_batch] rows between the parts of one node */
     float *expert_rows;
     mb_ref *stored;               /* [n_slot] this step's store, for the attention after it */
     atomic_uint_fast64_t n_moved; /* relaxed: a sign of life for other threads, orders nothing */
@@ -253,7 +254,7 @@ void emlx_zero_states(engine *e, emlx_seq *seq);
 typedef struct emlx_single emlx_single;
 cama_err emlx_lower_kernels(engine *e, err_info *err);
 bool emlx_emit_kernel(engine *e, int32_t id);
-uint64_t emlx_kernel_bytes(const engine *e);
+uint64_t emlx_kernel_bytes(engine *e);
 cama_err emlx_open_kernels(engine *e, err_info *err);
 void emlx_close_kernels(engine *e);
 

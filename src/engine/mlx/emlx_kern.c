@@ -535,10 +535,10 @@ static size_t expert_floats(const engine *e)
     return most;
 }
 
-uint64_t emlx_kernel_bytes(const engine *e)
+uint64_t emlx_kernel_bytes(engine *e)
 {
     size_t col, inner, scratch;
-    measure((engine *)(uintptr_t)e, &col, &inner, &scratch); /* reads only */
+    measure(e, &col, &inner, &scratch);
     const size_t n = e->opts.n_batch;
     return n * (col + 2 * inner) * sizeof(float) + e->kern.acts_bytes(n, emlx_up(col, KERN_BLOCK)) +
            (uint64_t)e->n_made * (scratch + e->kern.acts_bytes(KERN_GEMV_MAX, emlx_up(col, 32)));

@@ -56,6 +56,6 @@ void emlx_emit_linears(engine *e, emlx_linears *l);
 mb_ref emlx_emit_store(engine *e, emlx_single *s);
 mb_ref emlx_emit_attend(engine *e, emlx_single *s);
 mb_ref emlx_emit_experts(engine *e, emlx_single *s);
-size_t emlx_attend_scratch(const engine *e); /* bytes for one thread */
+size_t emlx_attend_scratch(engine *e); /* bytes for one thread; sets the sizes of attention */
 
 #endif
