@@ -266,3 +266,26 @@ size_t engine_choose_best(const float *x, size_t n, size_t k, engine_cand *heap)
     }
     return n_kept;
 }
+
+/* ---- what else both compute or ask alike ---- */
+
+void engine_oai_glu(const float *gate, const float *up, size_t n, float *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float g = fminf(gate[i], 7.0f);
+        const float u = fmaxf(-7.0f, fminf(up[i], 7.0f));
+        out[i] = g / (1.0f + expf(-1.702f * g)) * (u + 1.0f);
+    }
+}
+
+int engine_set_workers(workers *w, int n_made, uint32_t n_thread, uint64_t spin_ns)
+{
+    const uint64_t spin_us = spin_ns / 1000 + (spin_ns % 1000 != 0);
+    const uint32_t most = 1000000;
+    const int n = n_thread && n_thread < (uint32_t)n_made ? (int)n_thread : n_made;
+    workers_set(w, n,
+                spin_ns == ENGINE_SPIN_DEFAULT ? WORKERS_SPIN_US
+                : spin_us < most               ? (uint32_t)spin_us
+                                               : most);
+    return n;
+}

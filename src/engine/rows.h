@@ -7,6 +7,7 @@
 #ifndef ENGINE_ROWS_H
 #define ENGINE_ROWS_H
 
+#include "base/workers.h"
 #include "engine/engine.h"
 
 /* Which rows a value has: all of the batch, those that asked for an output, one a sequence. */
@@ -64,5 +65,12 @@ void engine_rope_row(const plan_rope *p, const int32_t pos[4], float *cos_out, f
 /* The k best of x [n], best first (ties: lower id; NaN is none); gives how many there are.
  * O(n + k log k) mostly. */
 size_t engine_choose_best(const float *x, size_t n, size_t k, engine_cand *heap);
+
+/* The glu of gpt-oss: both sides clamped, the gate's sigmoid steeper, one added to up. out may be
+ * gate. */
+void engine_oai_glu(const float *gate, const float *up, size_t n, float *out);
+
+/* What vt.set_threads asks of n_made threads: gives how many take part from now on. */
+int engine_set_workers(workers *w, int n_made, uint32_t n_thread, uint64_t spin_ns);
 
 #endif

@@ -54,13 +54,12 @@ void emlx_about(engine_about *out)
 
 static cama_err open_trial(emlx_trial *t, engine_device d, err_info *err)
 {
-    static const char *const names[] = {"", "cpu", "gpu"};
     char why[MB_MAX_TEXT] = "";
     mb_opened opened = {.error = ""};
     t->b = emlx_plugin(why, sizeof why);
     if (!t->b)
         return err_set(err, CAMA_ERR_UNSUPPORTED, "mlx: %s", why);
-    t->m = t->b->open(names[d], &opened);
+    t->m = t->b->open(emlx_device_name(d), &opened);
     if (!t->m)
         return err_set(err, CAMA_ERR_UNSUPPORTED, "mlx: %s", opened.error);
     t->b->info(t->m, &t->info);

@@ -28,11 +28,10 @@ static cama_err open_device(engine *e, err_info *err)
 {
     char why[MB_MAX_TEXT] = "";
     mb_opened opened = {.error = ""};
-    static const char *const names[] = {"", "cpu", "gpu"};
     e->b = emlx_plugin(why, sizeof why);
     if (!e->b)
         return unavailable(why, err);
-    e->m = e->b->open(names[e->opts.device], &opened);
+    e->m = e->b->open(emlx_device_name(e->opts.device), &opened);
     if (!e->m)
         return unavailable(opened.error, err);
     e->b->info(e->m, &e->info);
@@ -337,8 +336,7 @@ static cama_err take_rows(engine *e, const engine_batch *b, err_info *err)
     const cama_err fail = engine_take_rows(&l, b, &e->step, err);
     if (fail)
         return fail;
-    const bool is_whole = e->pool_kind != PLAN_POOL_NONE && e->pool_kind != PLAN_POOL_LAST;
-    for (size_t i = 0; i < e->step.n_run && is_whole; i++)
+    for (size_t i = 0; i < e->step.n_run && emlx_pools_whole(e); i++)
         if (e->step.run[i].pos0)
             return err_set(err, CAMA_ERR_ARG,
                            "sequence %d goes on at %d: a text that is pooled comes in one batch",
@@ -560,14 +558,7 @@ static cama_err emlx_grow(engine *e, uint64_t n_kv, err_info *err)
 
 static void emlx_set_threads(engine *e, uint32_t n_thread, uint64_t spin_ns)
 {
-    const uint64_t spin_us = spin_ns / 1000 + (spin_ns % 1000 != 0);
-    const uint32_t most = 1000000;
-    const int n = n_thread && n_thread < (uint32_t)e->n_made ? (int)n_thread : e->n_made;
-    workers_set(e->pool, n,
-                spin_ns == ENGINE_SPIN_DEFAULT ? WORKERS_SPIN_US
-                : spin_us < most               ? (uint32_t)spin_us
-                                               : most);
-    e->n_thread = n;
+    e->n_thread = engine_set_workers(e->pool, e->n_made, n_thread, spin_ns);
 }
 
 static uint64_t emlx_progress(const engine *e)

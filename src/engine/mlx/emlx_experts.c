@@ -2,7 +2,6 @@
  * shared by all threads. The sums are the native engine's, in its order. */
 #include "engine/mlx/emlx_kern.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,24 +72,6 @@ static void times(const mixing *m, const stack *k, size_t expert, const float *x
         kern_matmul(&e->kern, &w, &a, cut[0], cut[1], &out, emlx_scratch(e, t));
 }
 
-static void panels(const engine *e, size_t n, int t, int n_thread, size_t cut[2])
-{
-    const size_t step = e->kern.w_step ? e->kern.w_step : 1;
-    emlx_share((n + step - 1) / step, t, n_thread, &cut[0], &cut[1]);
-    for (int i = 0; i < 2; i++)
-        cut[i] = cut[i] * step < n ? cut[i] * step : n;
-}
-
-/* gpt-oss: both sides clamped, the gate's sigmoid steeper, one added to up. */
-static void oai_glu(const float *gate, const float *up, size_t n, float *out)
-{
-    for (size_t i = 0; i < n; i++) {
-        const float g = fminf(gate[i], 7.0f);
-        const float u = fmaxf(-7.0f, fminf(up[i], 7.0f));
-        out[i] = g / (1.0f + expf(-1.702f * g)) * (u + 1.0f);
-    }
-}
-
 static void one_pair(const mixing *m, size_t row, size_t j, int t, int n_thread)
 {
     engine *e = m->s->e;
@@ -110,16 +91,16 @@ static void one_pair(const mixing *m, size_t row, size_t j, int t, int n_thread)
         workers_barrier(e->pool, t);
         x = scaled;
     }
-    panels(e, m->n_ff, t, n_thread, cut);
+    emlx_cut_rows(e, m->n_ff, t, n_thread, cut);
     times(m, &m->gate, expert, x, gate, cut, t);
     times(m, &m->up, expert, x, up, cut, t);
     if (cut[0] < cut[1] && m->p->oai_glu)
-        oai_glu(gate + cut[0], up + cut[0], cut[1] - cut[0], gate + cut[0]);
+        engine_oai_glu(gate + cut[0], up + cut[0], cut[1] - cut[0], gate + cut[0]);
     else if (cut[0] < cut[1])
         e->kern.glu((kern_act_fn)m->p->act, gate + cut[0], up + cut[0], cut[1] - cut[0],
                     gate + cut[0]);
     workers_barrier(e->pool, t);
-    panels(e, m->n_out, t, n_thread, cut);
+    emlx_cut_rows(e, m->n_out, t, n_thread, cut);
     times(m, &m->down, expert, gate, y, cut, t);
     if (cut[0] < cut[1])
         e->kern.axpy(m->p->weight_before ? 1.0f : weight, y + cut[0], cut[1] - cut[0],

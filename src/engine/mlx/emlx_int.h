@@ -308,6 +308,23 @@ mb_ref emlx_columns(engine *e, mb_ref x, size_t from, size_t to);
 /* Rows [from, to) of the first dimension. */
 mb_ref emlx_row_range(engine *e, mb_ref x, size_t from, size_t to);
 
+static inline mb_ref emlx_number(engine *e, double x)
+{
+    return e->b->scalar(e->m, x, MB_F32);
+}
+
+/* The bridge's word for a device. */
+static inline const char *emlx_device_name(engine_device d)
+{
+    return d == ENGINE_CPU ? "cpu" : d == ENGINE_GPU ? "gpu" : "";
+}
+
+/* A text whose pooled vector needs all of its rows at once. */
+static inline bool emlx_pools_whole(const engine *e)
+{
+    return e->pool_kind != PLAN_POOL_NONE && e->pool_kind != PLAN_POOL_LAST;
+}
+
 static inline size_t emlx_up(size_t n, size_t step)
 {
     return (n + step - 1) / step * step;

@@ -18,7 +18,7 @@ void emlx_share(size_t n, int t, int n_thread, size_t *from, size_t *to)
 }
 
 /* Rows of a matrix in whole panels. */
-static void cut_rows(const engine *e, size_t n_row, int t, int n_thread, size_t cut[2])
+void emlx_cut_rows(const engine *e, size_t n_row, int t, int n_thread, size_t cut[2])
 {
     const size_t step = e->kern.w_step ? e->kern.w_step : 1;
     emlx_share((n_row + step - 1) / step, t, n_thread, &cut[0], &cut[1]);
@@ -78,7 +78,7 @@ static void multiply(const call *c, int t, int n_thread)
     for (size_t i = 0; i < l->n; i++) {
         const emlx_linear *w = &l->linear[i];
         size_t cut[2];
-        cut_rows(e, w->w.n_row, t, n_thread, cut);
+        emlx_cut_rows(e, w->w.n_row, t, n_thread, cut);
         const kern_out out = {.y = l->glu >= 0 ? e->inner_rows[i] : out_of(&c->out[i]),
                               .ld = w->w.n_row,
                               .bias = w->bias,

@@ -52,6 +52,8 @@ static inline void *emlx_own_acts(const engine *e, int t)
 }
 
 void emlx_share(size_t n, int t, int n_thread, size_t *from, size_t *to);
+/* Rows [cut[0], cut[1]) of a matrix are thread t's, in whole panels. */
+void emlx_cut_rows(const engine *e, size_t n_row, int t, int n_thread, size_t cut[2]);
 void emlx_emit_linears(engine *e, emlx_linears *l);
 mb_ref emlx_emit_store(engine *e, emlx_single *s);
 mb_ref emlx_emit_attend(engine *e, emlx_single *s);

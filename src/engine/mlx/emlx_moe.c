@@ -1,11 +1,6 @@
 /* emlx_moe.c - a mixture of experts as operations of MLX (plan.h: plan_moe). */
 #include "engine/mlx/emlx_int.h"
 
-static mb_ref number(engine *e, double x)
-{
-    return e->b->scalar(e->m, x, MB_F32);
-}
-
 /* ---- routing ---- */
 
 static mb_ref probabilities(engine *e, const plan_moe *p, mb_ref logits)
@@ -39,7 +34,7 @@ static mb_ref limit_groups(engine *e, const plan_moe *p, mb_ref choice, size_t n
     const mb_ref stays = b->binary(e->m, MB_LESS, b->cast(e->m, rank, MB_I32), limit);
     const mb_ref each = b->reshape(e->m, stays, emlx_shape3(n_row, p->n_group, 1));
     const mb_ref x = b->reshape(e->m, choice, emlx_shape3(n_row, p->n_group, n_in));
-    return b->reshape(e->m, b->where(e->m, each, x, number(e, -1e30)),
+    return b->reshape(e->m, b->where(e->m, each, x, emlx_number(e, -1e30)),
                       emlx_shape2(n_row, p->n_expert));
 }
 
@@ -49,11 +44,11 @@ static mb_ref finish_weights(engine *e, const plan_moe *p, mb_ref w)
     if (p->gating == PLAN_GATE_SOFTMAX_WEIGHT)
         w = e->b->softmax(e->m, w, 1);
     if (p->normalise) {
-        const mb_ref sum =
-            e->b->binary(e->m, MB_MAX, e->b->reduce(e->m, MB_SUM, w, 1, true), number(e, min_sum));
+        const mb_ref sum = e->b->binary(e->m, MB_MAX, e->b->reduce(e->m, MB_SUM, w, 1, true),
+                                        emlx_number(e, min_sum));
         w = e->b->binary(e->m, MB_DIV, w, sum);
     }
-    return p->scale == 1 ? w : e->b->binary(e->m, MB_MUL, w, number(e, (double)p->scale));
+    return p->scale == 1 ? w : e->b->binary(e->m, MB_MUL, w, emlx_number(e, (double)p->scale));
 }
 
 /* n_used ids, then as many weights, all floats. */
@@ -94,12 +89,12 @@ static mb_ref add_bias(engine *e, const chosen *c, mb_ref y, const emlx_weight *
 static mb_ref oai_glu(engine *e, mb_ref gate, mb_ref up)
 {
     const mb_api *b = e->b;
-    const mb_ref g = b->binary(e->m, MB_MIN, gate, number(e, 7));
+    const mb_ref g = b->binary(e->m, MB_MIN, gate, emlx_number(e, 7));
     const mb_ref u =
-        b->binary(e->m, MB_MAX, b->binary(e->m, MB_MIN, up, number(e, 7)), number(e, -7));
-    const mb_ref s = b->unary(e->m, MB_SIGMOID, b->binary(e->m, MB_MUL, g, number(e, 1.702)));
+        b->binary(e->m, MB_MAX, b->binary(e->m, MB_MIN, up, emlx_number(e, 7)), emlx_number(e, -7));
+    const mb_ref s = b->unary(e->m, MB_SIGMOID, b->binary(e->m, MB_MUL, g, emlx_number(e, 1.702)));
     return b->binary(e->m, MB_MUL, b->binary(e->m, MB_MUL, g, s),
-                     b->binary(e->m, MB_ADD, u, number(e, 1)));
+                     b->binary(e->m, MB_ADD, u, emlx_number(e, 1)));
 }
 
 /* Gate and up of x, from two stacks or from one that holds both. */

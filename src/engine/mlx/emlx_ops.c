@@ -5,46 +5,38 @@
 
 /* ---- shapes ---- */
 
-mb_ref emlx_columns(engine *e, mb_ref x, size_t from, size_t to)
+/* [from, to) of dimension `axis`, -1: the last; all of it is x itself. */
+static mb_ref part_of(engine *e, mb_ref x, int axis, const size_t range[2])
 {
     mb_shape s;
     mb_dtype t;
     if (!x || e->b->meta(e->m, x, &s, &t))
         return 0;
-    int32_t a[MB_MAX_DIM] = {0};
-    int32_t b[MB_MAX_DIM];
+    int32_t from[MB_MAX_DIM] = {0};
+    int32_t to[MB_MAX_DIM];
+    const int at = axis < 0 ? s.n_dim - 1 : axis;
     for (int i = 0; i < s.n_dim; i++)
-        b[i] = s.dim[i];
-    a[s.n_dim - 1] = (int32_t)from;
-    b[s.n_dim - 1] = (int32_t)to;
-    return e->b->slice(e->m, x, a, b, (size_t)s.n_dim);
+        to[i] = s.dim[i];
+    if (range[0] == 0 && (size_t)s.dim[at] == range[1])
+        return x;
+    from[at] = (int32_t)range[0];
+    to[at] = (int32_t)range[1];
+    return e->b->slice(e->m, x, from, to, (size_t)s.n_dim);
+}
+
+mb_ref emlx_columns(engine *e, mb_ref x, size_t from, size_t to)
+{
+    return part_of(e, x, -1, (const size_t[]){from, to});
 }
 
 mb_ref emlx_row_range(engine *e, mb_ref x, size_t from, size_t to)
 {
-    mb_shape s;
-    mb_dtype t;
-    if (!x || e->b->meta(e->m, x, &s, &t))
-        return 0;
-    int32_t a[MB_MAX_DIM] = {0};
-    int32_t b[MB_MAX_DIM];
-    for (int i = 0; i < s.n_dim; i++)
-        b[i] = s.dim[i];
-    a[0] = (int32_t)from;
-    b[0] = (int32_t)to;
-    if (from == 0 && (size_t)s.dim[0] == to)
-        return x;
-    return e->b->slice(e->m, x, a, b, (size_t)s.n_dim);
+    return part_of(e, x, 0, (const size_t[]){from, to});
 }
 
 static mb_ref flat(engine *e, mb_ref x, int32_t id)
 {
     return e->b->reshape(e->m, x, emlx_shape2(emlx_n_row(e, id), emlx_plan_node(e, id)->n_col));
-}
-
-static mb_ref number(engine *e, double x)
-{
-    return e->b->scalar(e->m, x, MB_F32);
 }
 
 /* ---- tables ---- */
@@ -122,7 +114,7 @@ static mb_ref l2_norm(engine *e, int32_t id)
     const mb_ref x = as_heads(e, id, norm_dim(n));
     const mb_ref sum = e->b->reduce(e->m, MB_SUM, e->b->unary(e->m, MB_SQUARE, x), -1, true);
     const mb_ref len = e->b->binary(e->m, MB_MAX, e->b->unary(e->m, MB_SQRT, sum),
-                                    number(e, (double)n->par.norm.eps));
+                                    emlx_number(e, (double)n->par.norm.eps));
     return flat(e, e->b->binary(e->m, MB_DIV, x, len), id);
 }
 
@@ -261,20 +253,20 @@ static mb_ref gelu_tanh(engine *e, mb_ref x)
 {
     const mb_api *b = e->b;
     const mb_ref x2 = b->unary(e->m, MB_SQUARE, x);
-    const mb_ref in =
-        b->binary(e->m, MB_ADD, b->binary(e->m, MB_MUL, x2, number(e, 0.044715)), number(e, 1));
-    const mb_ref arg =
-        b->binary(e->m, MB_MUL, b->binary(e->m, MB_MUL, x, in), number(e, 0.79788456080286535588));
-    const mb_ref one = b->binary(e->m, MB_ADD, b->unary(e->m, MB_TANH, arg), number(e, 1));
-    return b->binary(e->m, MB_MUL, b->binary(e->m, MB_MUL, x, number(e, 0.5)), one);
+    const mb_ref in = b->binary(e->m, MB_ADD, b->binary(e->m, MB_MUL, x2, emlx_number(e, 0.044715)),
+                                emlx_number(e, 1));
+    const mb_ref arg = b->binary(e->m, MB_MUL, b->binary(e->m, MB_MUL, x, in),
+                                 emlx_number(e, 0.79788456080286535588));
+    const mb_ref one = b->binary(e->m, MB_ADD, b->unary(e->m, MB_TANH, arg), emlx_number(e, 1));
+    return b->binary(e->m, MB_MUL, b->binary(e->m, MB_MUL, x, emlx_number(e, 0.5)), one);
 }
 
 static mb_ref gelu_erf(engine *e, mb_ref x)
 {
     const mb_api *b = e->b;
-    const mb_ref arg = b->binary(e->m, MB_MUL, x, number(e, 0.70710678118654752440));
-    const mb_ref one = b->binary(e->m, MB_ADD, b->unary(e->m, MB_ERF, arg), number(e, 1));
-    return b->binary(e->m, MB_MUL, b->binary(e->m, MB_MUL, x, number(e, 0.5)), one);
+    const mb_ref arg = b->binary(e->m, MB_MUL, x, emlx_number(e, 0.70710678118654752440));
+    const mb_ref one = b->binary(e->m, MB_ADD, b->unary(e->m, MB_ERF, arg), emlx_number(e, 1));
+    return b->binary(e->m, MB_MUL, b->binary(e->m, MB_MUL, x, emlx_number(e, 0.5)), one);
 }
 
 /* max(x, 0) + log1p(exp(-|x|)): no overflow on either side. */
@@ -283,7 +275,7 @@ static mb_ref softplus(engine *e, mb_ref x)
     const mb_api *b = e->b;
     const mb_ref small = b->unary(e->m, MB_NEG, b->unary(e->m, MB_ABS, x));
     const mb_ref log = b->unary(e->m, MB_LOG1P, b->unary(e->m, MB_EXP, small));
-    return b->binary(e->m, MB_ADD, b->binary(e->m, MB_MAX, x, number(e, 0)), log);
+    return b->binary(e->m, MB_ADD, b->binary(e->m, MB_MAX, x, emlx_number(e, 0)), log);
 }
 
 mb_ref emlx_act(engine *e, plan_act_fn fn, mb_ref x)
@@ -296,7 +288,7 @@ mb_ref emlx_act(engine *e, plan_act_fn fn, mb_ref x)
     case PLAN_GELU_ERF:
         return gelu_erf(e, x);
     case PLAN_RELU2:
-        return e->b->unary(e->m, MB_SQUARE, e->b->binary(e->m, MB_MAX, x, number(e, 0)));
+        return e->b->unary(e->m, MB_SQUARE, e->b->binary(e->m, MB_MAX, x, emlx_number(e, 0)));
     case PLAN_SIGMOID:
         return e->b->unary(e->m, MB_SIGMOID, x);
     case PLAN_TANH:
@@ -309,7 +301,7 @@ mb_ref emlx_act(engine *e, plan_act_fn fn, mb_ref x)
 
 static mb_ref softcap(engine *e, int32_t id)
 {
-    const mb_ref cap = number(e, (double)emlx_plan_node(e, id)->par.scale.value);
+    const mb_ref cap = emlx_number(e, (double)emlx_plan_node(e, id)->par.scale.value);
     const mb_ref x = e->b->binary(e->m, MB_DIV, emlx_in(e, id, 0), cap);
     return e->b->binary(e->m, MB_MUL, e->b->unary(e->m, MB_TANH, x), cap);
 }
@@ -390,7 +382,7 @@ mb_ref emlx_stock(engine *e, int32_t id)
     case PLAN_MUL:
         return mul(e, id);
     case PLAN_SCALE:
-        return e->b->binary(e->m, MB_MUL, x, number(e, (double)n->par.scale.value));
+        return e->b->binary(e->m, MB_MUL, x, emlx_number(e, (double)n->par.scale.value));
     case PLAN_ACT:
         return emlx_act(e, n->par.act.fn, x);
     case PLAN_GLU:

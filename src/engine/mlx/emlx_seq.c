@@ -259,8 +259,7 @@ static bool is_alive(const engine *e, int32_t seq)
 /* A text that is pooled is computed whole: what was pooled cannot be cut. */
 static int32_t keepable(const engine *e, const emlx_seq *s, int32_t want)
 {
-    const bool is_whole = e->pool_kind != PLAN_POOL_NONE && e->pool_kind != PLAN_POOL_LAST;
-    return is_whole && want < s->n_token ? 0 : want;
+    return emlx_pools_whole(e) && want < s->n_token ? 0 : want;
 }
 
 cama_err emlx_seq_rewind(engine *e, int32_t seq, int32_t want, int32_t *out_got)

@@ -360,13 +360,7 @@ static cama_err nat_grow(engine *e, uint64_t n_kv, err_info *err)
 
 static void nat_set_threads(engine *e, uint32_t n_thread, uint64_t spin_ns)
 {
-    const uint64_t spin_us = spin_ns / 1000 + (spin_ns % 1000 != 0);
-    const uint32_t most = 1000000;
-    const int n = n_thread && n_thread < (uint32_t)e->n_made ? (int)n_thread : e->n_made;
-    workers_set(e->pool, n,
-                spin_ns == ENGINE_SPIN_DEFAULT ? WORKERS_SPIN_US
-                : spin_us < most               ? (uint32_t)spin_us
-                                               : most);
+    const int n = engine_set_workers(e->pool, e->n_made, n_thread, spin_ns);
     if (n == e->n_thread)
         return;
     e->n_thread = n;

@@ -7,7 +7,6 @@
  */
 #include "engine/native/nat_int.h"
 
-#include <math.h>
 #include <string.h>
 
 /* The rows of one pass. */
@@ -110,16 +109,6 @@ static void expert_matmul(engine *e, const nat_stack *s, size_t expert, const ke
     kern_matmul(&e->kern, &k, a, s->cut[t], s->cut[t + 1], &out, e->thread[t].kern);
 }
 
-/* The form of gpt-oss: both sides clamped, the gate's sigmoid steeper, one added to up. */
-static void oai_glu(const float *gate, const float *up, size_t n, float *out)
-{
-    for (size_t i = 0; i < n; i++) {
-        const float g = fminf(gate[i], 7.0f);
-        const float u = fmaxf(-7.0f, fminf(up[i], 7.0f));
-        out[i] = g / (1.0f + expf(-1.702f * g)) * (u + 1.0f);
-    }
-}
-
 /* Thread t's slice of the expert's inner columns, for all its slots. */
 static void inner(engine *e, const nat_moe *m, size_t expert, int t)
 {
@@ -135,7 +124,7 @@ static void inner(engine *e, const nat_moe *m, size_t expert, int t)
         float *g = gate + s * m->n_ff + from;
         const float *u = up + s * m->n_ff + from;
         if (m->par->oai_glu)
-            oai_glu(g, u, to - from, g);
+            engine_oai_glu(g, u, to - from, g);
         else
             e->kern.glu((kern_act_fn)m->par->act, g, u, to - from, g);
     }
