@@ -111,8 +111,7 @@ static void fill_engine_opts(cama_model *m)
     m->eo.cpu = m->o.cpu_tiers;
     m->eo.max_bytes = m->o.max_bytes;
     m->eo.device = cama_engine_device(m->o.device);
-    const char *stock = getenv("CAMA_MLX_STOCK"); /* as a runner has it */
-    m->eo.stock = stock && !strcmp(stock, "1");
+    m->eo.stock = load_is_stock();
 }
 
 /* ---- opening ---- */

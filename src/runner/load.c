@@ -1,5 +1,6 @@
 #include "runner/load.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 cama_err load_plan(const engine_vt *vt, const model_desc *m, engine_opts *o, bool is_batch_fixed,
@@ -29,6 +30,12 @@ cama_err load_weights(gguf_file *f, const engine_bytes *planned, load_place plac
     const cama_err e = gguf_load(f, watch, err);
     *out_in_memory = !e;
     return wanted ? e : CAMA_OK;
+}
+
+bool load_is_stock(void)
+{
+    const char *asked = getenv("CAMA_MLX_STOCK");
+    return asked && !strcmp(asked, "1");
 }
 
 const char *load_pool_name(plan_pool_kind kind)

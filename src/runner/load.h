@@ -68,6 +68,9 @@ typedef enum load_place {
 cama_err load_weights(gguf_file *f, const engine_bytes *planned, load_place place,
                       const filemap_watch *watch, bool *out_in_memory, err_info *err);
 
+/* CAMA_MLX_STOCK=1, for tests: engine_opts.stock. */
+bool load_is_stock(void);
+
 /* "none", "mean", "cls", "last", "rank". */
 const char *load_pool_name(plan_pool_kind kind);
 /* "f16", "f32", "bf16", "q8_0", "q4_0"; NULL: no cache has this type. */

@@ -55,8 +55,7 @@ static cama_err read_choices(runner *r, const wire_frame *f, err_info *err)
     r->eo.device = device_of(wire_str(f, "device", ""), &bad);
     if (bad.code)
         return err_set(err, bad.code, "%s", bad.text);
-    const char *stock = getenv("CAMA_MLX_STOCK");
-    r->eo.stock = stock && !strcmp(stock, "1");
+    r->eo.stock = load_is_stock();
     return CAMA_OK;
 }
 
